@@ -1,0 +1,72 @@
+"""What a backend is asked to run: plain data that suits processes and pods alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ComponentKind(StrEnum):
+    """Airflow's own words for its parts; a job runs once and ends."""
+
+    SCHEDULER = "scheduler"
+    DAG_PROCESSOR = "dag-processor"
+    TRIGGERER = "triggerer"
+    WORKER = "worker"
+    WEB_SERVER = "webserver"
+    JOB = "job"
+
+
+class Phase(StrEnum):
+    """Where a component is in its life, as its backend sees it."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"  # asked to stop, finishing its work
+    BACKOFF = "backoff"  # ended by itself, will be started again
+    FAILED = "failed"  # ended by itself too often, or a job that returned non-zero
+    SUCCEEDED = "succeeded"  # a job that returned zero
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One thing to run.
+
+    `command` and `templates` hold `str.format` placeholders that the backend fills in, since only it knows places:
+    `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{plugins}`, `{logs}` (directories),
+    `{port[NAME]}` (a port this component listens on), `{address[SLOT]}` (host:port at which the first port of the
+    component in that slot answers, `webserver-1` say). Literal braces are doubled. `variables`, `secrets` are literal.
+    """
+
+    name: str  # deterministic, carries the spec hash: "worker-1-1f3a"; a DNS label of at most 40 characters
+    slot: str  # the name without the hash: "worker-1"
+    kind: ComponentKind
+    runtime: str  # key of the runtime it runs in
+    command: tuple[str, ...]  # argv; the first word is looked up in the runtime
+    variables: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)  # environment variables that never reach argv or a log
+    ports: tuple[str, ...] = ()
+    health_path: str | None = None  # answered with 200 on the first port when healthy
+    grace: int = 60  # seconds between the request to stop and force
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentState:
+    """What a backend sees of a component now."""
+
+    name: str
+    phase: Phase
+    addresses: Mapping[str, str] = field(default_factory=dict)  # port name -> "host:port"
+    detail: str = ""  # one line for a person
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a one-off command printed."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes

@@ -1,0 +1,71 @@
+"""Who this installation is: its id, ports and generated credentials, kept in one 0600 file and written once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aerodrome.errors import Permanent
+from aerodrome.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Facts fixed at the first `up`. Everything else is derived."""
+
+    id: str  # 6 lower-case letters and digits: part of system user names, so that two installations never collide
+    account: str  # 12 digits: the embedded cloud's account
+    region: str
+    front_port: int  # API and embedded cloud
+    gateway_port: int
+    postgres_port: int
+    valkey_port: int
+    cloud_port: int
+    web_host: str  # "name" or "address", never "auto": decided at the first `up`
+    postgres_password: str
+    valkey_password: str
+    admin_access_key: str  # of the generated administrator, an IAM user of the embedded cloud
+    admin_secret_key: str
+    supervisor_password: str
+    external_postgres_url: str | None = None
+    external_valkey_url: str | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """What a user sets as `AWS_ENDPOINT_URL`."""
+        return f"http://127.0.0.1:{self.front_port}"
+
+    @property
+    def postgres_url(self) -> str:
+        """Superuser URL of the server that holds our own database and every environment's; no database in it."""
+        return (
+            self.external_postgres_url
+            or f"postgresql://aerodrome:{self.postgres_password}@127.0.0.1:{self.postgres_port}"
+        )
+
+    @property
+    def valkey_url(self) -> str:
+        """Administrator's URL of the broker; no database number in it."""
+        return self.external_valkey_url or f"redis://default:{self.valkey_password}@127.0.0.1:{self.valkey_port}"
+
+
+def load(layout: Layout) -> Installation:
+    """Read the installation.
+
+    Raises:
+        Permanent: there is none yet, or its file can't be read.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(layout.installation_file.read_text())
+    except FileNotFoundError:
+        raise Permanent(f"There is no installation at {layout.home}. Run `aerodrome up` first.") from None
+    except PermissionError:
+        raise Permanent(f"{layout.installation_file} belongs to another user; run this command as its owner.") from None
+    except ValueError as error:
+        raise Permanent(f"{layout.installation_file} is damaged ({error}); restore it from a backup.") from error
+    return Installation(**raw)
+
+
+def dump(installation: Installation) -> str:
+    return json.dumps(asdict(installation), indent=2) + "\n"

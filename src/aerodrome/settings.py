@@ -1,0 +1,70 @@
+"""All settings, each read from `AERODROME_<NAME>`; the only reader of the process environment.
+
+Read by `server` and `cli` alone; everything else is handed plain values.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_home() -> Path:
+    """`~/.aerodrome`; for root `/var/lib/aerodrome`, since the system users of components can't enter root's home."""
+    return Path("/var/lib/aerodrome") if os.geteuid() == 0 else Path.home() / ".aerodrome"
+
+
+class Settings(BaseSettings):
+    """The installation's settings. A port left at None is chosen: the usual one, or a free one when that is taken."""
+
+    model_config = SettingsConfigDict(env_prefix="AERODROME_", extra="ignore")
+
+    home: Path = Field(default_factory=default_home, description="Where all state of the installation lies.")
+    bind: str = Field(
+        "127.0.0.1", description="Address that the front door listens on. Anything but loopback opens it to others."
+    )
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the front door (API and embedded cloud). Usual: 4610."
+    )
+    gateway_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the web servers' gateway. Usual: 443, else 8443."
+    )
+    postgres_port: int | None = Field(None, ge=1, le=65535, description="Port of the embedded PostgreSQL. Usual: 4611.")
+    valkey_port: int | None = Field(None, ge=1, le=65535, description="Port of the embedded Valkey. Usual: 4612.")
+    cloud_port: int | None = Field(None, ge=1, le=65535, description="Private port of the embedded cloud. Usual: 4613.")
+    region: str = Field(
+        "us-east-1",
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d+$",
+        description="Region that the printed shell settings and the demo use.",
+    )
+    account: str = Field(
+        "100000000001", pattern=r"^\d{12}$", description="Account of the embedded cloud and of its administrator."
+    )
+    web_host: str = Field(
+        "auto",
+        pattern=r"^(auto|name|address)$",
+        description="How web servers are named: `name` (ID.REGION.airflow.localhost), `address` (127.83.x.y), "
+        "`auto` (`name` if such names resolve here, else `address`).",
+    )
+    strict: bool = Field(
+        False, description="MWAA's own defaults and refusals: two schedulers and two web servers at least."
+    )
+    postgres_url: str | None = Field(
+        None, description="A PostgreSQL to use instead of the embedded one (superuser URL)."
+    )
+    valkey_url: str | None = Field(
+        None, description="A Valkey or Redis to use instead of the embedded one (administrator's URL)."
+    )
+    sync_interval: float = Field(5.0, ge=1, description="Seconds between two looks at an environment's bucket.")
+    scan_interval: float = Field(10.0, ge=1, description="Seconds between two unprompted looks at every environment.")
+    create_timeout: float = Field(
+        1800.0, ge=30, description="Seconds after which an environment that will not start is CREATE_FAILED."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
