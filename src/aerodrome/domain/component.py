@@ -36,7 +36,7 @@ class Component:
     `command` and `templates` hold `str.format` placeholders that the backend fills in, since only it knows places:
     `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{plugins}`, `{logs}` (directories),
     `{port[NAME]}` (a port this component listens on), `{address[SLOT]}` (host:port at which the first port of the
-    component in that slot answers, `webserver-1` say). Literal braces are doubled. `variables`, `secrets` are literal.
+    component in that slot answers, `webserver-1` say). Literal braces are doubled. `variables`, `secrets`: literal.
     """
 
     name: str  # deterministic, carries the spec hash: "worker-1-1f3a"; a DNS label of at most 40 characters

@@ -1,0 +1,79 @@
+"""Who calls: what a signature's key id stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller, with the policies that say what it may do.
+
+    `arn` is the caller's own ARN: `arn:aws:iam::ACCOUNT:user/NAME`, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    or `arn:aws:iam::ACCOUNT:root`. `policies` are identity policies (inline, attached, of groups), `boundary` and
+    `session_policy` limit them; all are IAM JSON policy documents, parsed.
+    """
+
+    arn: str
+    account: str
+    partition: str
+    user_id: str
+    policies: tuple[Mapping[str, Any], ...] = ()
+    boundary: Mapping[str, Any] | None = None
+    session_policies: tuple[Mapping[str, Any], ...] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def iam_identity(self) -> str:
+        """`IamIdentity` of CreateWebLoginToken: `user/NAME`, `assumed-role/ROLE/SESSION` or `root` (mwaa-spec 7.2)."""
+        return self.arn.split(":", 5)[5]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """What verifies a signature: the secret of a key id, and whose it is."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    session_token: str | None = field(repr=False, default=None)
+    expires_at: datetime | None = None  # of temporary credentials
+    active: bool = True
+    principal: Principal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Temporary credentials of a role."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+
+
+class PrincipalSource(Protocol):
+    """Where keys and policies come from: the embedded cloud's IAM, or a table of our own."""
+
+    async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
+        """The key, or None when there is no such key or the token isn't its token.
+
+        Raises:
+            Temporary: the source is away for a moment.
+        """
+        ...
+
+
+class RoleSource(Protocol):
+    """Where the credentials of execution roles come from."""
+
+    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+        """Credentials of the role, as the service `airflow-env.amazonaws.com` would assume it.
+
+        Raises:
+            Permanent: there is no such role, or its trust policy doesn't trust the service.
+            Temporary: the source is away for a moment.
+        """
+        ...
