@@ -48,8 +48,8 @@ class Layout:
 
     @property
     def cloud_socket(self) -> Path:
-        """The embedded cloud's private socket (`aws/`)."""
-        return self.run / "cloud.sock"
+        """The embedded cloud's private socket (`aws/`): in its own directory, since it runs as its own user."""
+        return self.cloud / "cloud.sock"
 
     @property
     def log(self) -> Path:

@@ -17,6 +17,33 @@ def default_home() -> Path:
     return Path("/var/lib/aerodrome") if os.geteuid() == 0 else Path.home() / ".aerodrome"
 
 
+# What the control plane needs of the environment of the `up` that starts it, besides our own settings: endpoints
+# of real services, trust, and the ways to the package registry.
+_HANDED_OVER = ("AERODROME_", "AWS_ENDPOINT_URL_", "UV_")
+_HANDED_OVER_WHOLE = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "XDG_CONFIG_HOME")
+
+
+def surroundings() -> dict[str, str]:
+    """The part of our environment that the control plane is handed, by name; nothing else reaches it."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_HANDED_OVER) or name in _HANDED_OVER_WHOLE or name.upper().endswith("_PROXY")
+    }
+
+
+def service_endpoints() -> dict[str, str]:
+    """`AWS_ENDPOINT_URL_<SERVICE>`: service in upper case -> URL of the one to use instead of the embedded one."""
+    prefix = "AWS_ENDPOINT_URL_"
+    return {name[len(prefix) :]: url for name, url in os.environ.items() if name.startswith(prefix) and url}
+
+
+def registry_variables() -> dict[str, str]:
+    """What a job that installs packages needs: trust, proxies, uv's own settings."""
+    ours = ("AERODROME_", "AWS_ENDPOINT_URL_")
+    return {name: value for name, value in surroundings().items() if not name.startswith(ours)}
+
+
 class Settings(BaseSettings):
     """The installation's settings. A port left at None is chosen: the usual one, or a free one when that is taken."""
 

@@ -1,0 +1,45 @@
+"""What operations may use: handed in by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from aerodrome.domain.environment import Environment
+from aerodrome.domain.principal import Credentials, RoleSource
+from aerodrome.store.environments import EnvironmentStore
+from aerodrome.store.events import EventStore
+from aerodrome.store.tokens import TokenStore
+from aerodrome.store.vault import Vault
+
+
+class Upstreams(Protocol):
+    """Where an environment's web servers answer now."""
+
+    async def web_servers(self, environment: Environment) -> list[str]:
+        """`host:port` of each running one; empty when none runs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    store: EnvironmentStore
+    events: EventStore
+    tokens: TokenStore
+    vault: Vault
+    roles: RoleSource
+    s3_client: Callable[[Credentials, str], Any]  # (credentials, region) -> a boto3 S3 client
+    upstreams: Upstreams
+    poke: Callable[[str], None]
+    now: Callable[[], datetime]
+    loopback_address: Callable[[str, Collection[str]], str]  # (environment id, taken) -> 127.83.x.y
+    gateway_port: int
+    web_host: str  # "name" or "address"
+    strict: bool
+
+    def host(self, environment_id: str, region: str, address: str) -> str:
+        """WebserverUrl: fixed at create (design: web server host names)."""
+        name = f"{environment_id}.{region}.airflow.localhost" if self.web_host == "name" else address
+        return name if self.gateway_port == 443 else f"{name}:{self.gateway_port}"

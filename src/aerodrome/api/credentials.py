@@ -1,0 +1,85 @@
+"""Execution credentials for components, in the container format that every AWS SDK knows.
+
+A component gets `AWS_CONTAINER_CREDENTIALS_FULL_URI` (this endpoint, on a loopback address) and
+`AWS_CONTAINER_AUTHORIZATION_TOKEN` (its environment's token); SDKs ask again before the credentials run out.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from datetime import UTC, timedelta
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from aerodrome.content.credentials import RoleCredentials
+from aerodrome.content.loop import session_name
+from aerodrome.errors import Permanent, Temporary
+
+PATH = "/_aerodrome/credentials/{environment_id}"
+
+# boto3 asks again when 15 minutes are left, and before every call when 10 are: never hand out such a rest.
+_MARGIN = timedelta(minutes=20)
+_FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+Lookup = Callable[[str], Awaitable[tuple[str, str] | None]]
+"""Environment id -> (execution role's ARN, the environment's token), or None when there is no such environment."""
+
+
+def credential_path(environment_id: str) -> str:
+    return PATH.format(environment_id=environment_id)
+
+
+def credential_routes(lookup: Lookup, credentials: RoleCredentials) -> list[Route]:
+    """The endpoint's routes. They authenticate by themselves: mount them outside of the signature check."""
+
+    async def answer(request: Request) -> Response:
+        if not _from_this_machine(request):
+            return _refusal(403, "AccessDenied", "Credentials are handed out on this machine only.")
+        token = request.headers.get("authorization", "")
+        if not token:
+            return _refusal(401, "MissingAuthenticationToken", "The Authorization header holds no token.")
+        environment_id: str = request.path_params["environment_id"]
+        try:
+            found = await lookup(environment_id)
+            if found is None:
+                return _refusal(404, "ResourceNotFoundException", f"There is no environment {environment_id}.")
+            role_arn, expected = found
+            if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
+                return _refusal(403, "AccessDenied", f"The token is not that of environment {environment_id}.")
+            fresh = await credentials.get(role_arn, session_name(environment_id), _MARGIN)
+        except Permanent as error:
+            return _refusal(403, "AssumeRoleFailed", str(error))
+        except Temporary as error:
+            refusal = _refusal(503, "ServiceUnavailable", str(error))
+            refusal.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+            return refusal
+        body = {
+            "AccessKeyId": fresh.access_key_id,
+            "SecretAccessKey": fresh.secret_access_key,
+            "Token": fresh.session_token,
+            "Expiration": fresh.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "RoleArn": role_arn,
+        }
+        return JSONResponse(body, headers={"Cache-Control": "no-store"})
+
+    return [Route(PATH, answer, methods=["GET"])]
+
+
+def _from_this_machine(request: Request) -> bool:
+    """A loopback peer that speaks for itself: what a proxy forwards is not from here, whoever the proxy is."""
+    if request.client is None or any(header in request.headers for header in _FORWARDING_HEADERS):
+        return False
+    try:
+        address = ipaddress.ip_address(request.client.host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _refusal(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"code": code, "message": message}, status_code=status, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,210 @@
+"""The operations of the MWAA API, a short function each: rules, one write, a poke. Nothing here waits for a backend."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets as random
+import uuid
+from base64 import urlsafe_b64encode
+
+from aerodrome.api import paging, rest
+from aerodrome.api.call import Call, Output
+from aerodrome.api.checks import assume, check_bucket
+from aerodrome.api.context import Context
+from aerodrome.domain import creation
+from aerodrome.domain.description import describe
+from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.lifecycle import refusal
+from aerodrome.domain.policy import authorise, roles_allowed
+from aerodrome.domain.principal import Principal
+from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.errors import ApiError, access_denied, not_found, validation_error
+from aerodrome.store.environments import AddressTaken, DuplicateName
+
+_NAME_LIMIT = 64  # longer identities are hashed, as MWAA does (mwaa-spec 7.2)
+_PAGE = 25
+
+
+async def create_environment(context: Context, call: Call) -> Output:
+    """Check everything, insert the row, poke the reconciler."""
+    key = key_of(call, call.params["Name"])
+    tags = call.params.get("Tags") or {}
+    context_keys = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
+    _allow(call, key, **context_keys, **({"aws:TagKeys": list(tags)} if tags else {}))
+    members = creation.complete(call.params, strict=context.strict)
+    creation.check(members, strict=context.strict)
+    if await context.store.get(key) is not None:
+        raise _duplicate(key)
+    role_arn = members["ExecutionRoleArn"]
+    authorise(call.caller, "iam:PassRole", role_arn, {"iam:PassedToService": "airflow.amazonaws.com"})
+    credentials = await assume(context, role_arn, key.name)
+    await check_bucket(context, credentials, members, key.region)
+    environment = await _insert(context, key, members)
+    data = {"arn": key.arn, "from": None, "to": Status.CREATING}
+    await context.events.append(
+        environment.id, key, "create.requested", "CreateEnvironment", actor=call.caller.arn, data=data
+    )
+    context.poke(environment.id)
+    return {"Arn": key.arn}
+
+
+async def _insert(context: Context, key: EnvironmentKey, members: dict[str, object]) -> Environment:
+    environment_id = uuid.uuid4().hex[:12]
+    secrets = EnvironmentSecrets.generate(random.token_urlsafe, urlsafe_b64encode(random.token_bytes(32)).decode())
+    while True:
+        taken = set((await context.store.addresses()).values())
+        address = context.loopback_address(environment_id, taken)
+        environment = Environment(
+            id=environment_id,
+            key=key,
+            status=Status.CREATING,
+            desired=members,
+            applied=None,
+            last_update=LastUpdate("PENDING", context.now()),
+            host=context.host(environment_id, key.region, address),
+            created_at=context.now(),
+            generation=1,
+        )
+        try:
+            await context.store.insert(environment, address, secrets)
+        except AddressTaken:
+            continue
+        except DuplicateName as error:
+            raise _duplicate(key) from error
+        return environment
+
+
+async def get_environment(context: Context, call: Call) -> Output:
+    environment = await _authorised(context, call, call.params["Name"])
+    return {"Environment": describe(environment)}
+
+
+async def list_environments(context: Context, call: Call) -> Output:
+    """Names in order; the token is sealed and bound to account and region, so that a foreign one is refused."""
+    principal = call.caller
+    authorise(principal, "airflow:ListEnvironments", "*", {})
+    limit = call.params.get("MaxResults") or _PAGE
+    scope = f"ListEnvironments/{principal.partition}/{principal.account}/{call.region}"
+    after = paging.open_token(context.vault, scope, call.params.get("NextToken"))
+    names = await context.store.list_names(principal.partition, principal.account, call.region, after, limit + 1)
+    output: dict[str, object] = {"Environments": names[:limit]}
+    if len(names) > limit:
+        output["NextToken"] = paging.seal_token(context.vault, scope, names[limit - 1])
+    return output
+
+
+async def delete_environment(context: Context, call: Call) -> Output:
+    """Legal while it is being created, too: the next pass takes down whatever is there by then."""
+    while True:
+        environment = await _authorised(context, call, call.params["Name"])
+        _legal(call.operation, environment)
+        update = LastUpdate("PENDING", context.now())
+        if await context.store.update(environment, status=Status.DELETING, last_update=update) is not None:
+            break
+    await context.events.append(
+        environment.id,
+        environment.key,
+        "delete.requested",
+        "DeleteEnvironment",
+        actor=call.caller.arn,
+        data={"from": environment.status, "to": Status.DELETING},
+    )
+    context.poke(environment.id)
+    return {}
+
+
+async def create_web_login_token(context: Context, call: Call) -> Output:
+    environment, roles = await _with_roles(context, call)
+    token = random.token_urlsafe(48)
+    username = airflow_identity(call.caller)
+    await context.tokens.add(token, "web", environment.id, username, call.caller.iam_identity, roles, context.now())
+    return {
+        "WebToken": token,
+        "WebServerHostname": environment.host,
+        "IamIdentity": call.caller.iam_identity,
+        "AirflowIdentity": username,
+    }
+
+
+async def create_cli_token(context: Context, call: Call) -> Output:
+    environment = await _authorised(context, call, call.params["Name"])
+    _legal(call.operation, environment)
+    token = random.token_urlsafe(48)
+    username = airflow_identity(call.caller)
+    await context.tokens.add(token, "cli", environment.id, username, call.caller.iam_identity, [], context.now())
+    return {"CliToken": token, "WebServerHostname": environment.host}
+
+
+async def invoke_rest_api(context: Context, call: Call) -> Output:
+    environment, roles = await _with_roles(context, call)
+    return await rest.invoke(context, environment, call, airflow_identity(call.caller), roles)
+
+
+OPERATIONS = {
+    "CreateEnvironment": create_environment,
+    "GetEnvironment": get_environment,
+    "ListEnvironments": list_environments,
+    "DeleteEnvironment": delete_environment,
+    "CreateWebLoginToken": create_web_login_token,
+    "CreateCliToken": create_cli_token,
+    "InvokeRestApi": invoke_rest_api,
+}
+
+
+def key_of(call: Call, name: str) -> EnvironmentKey:
+    """Region from the signature's scope, account and partition from the principal."""
+    return EnvironmentKey(call.caller.partition, call.caller.account, call.region, name)
+
+
+def airflow_identity(principal: Principal) -> str:
+    """The user's name in Airflow: the IAM identity, or its hash when it is longer than Airflow's column."""
+    identity = principal.iam_identity
+    return identity if len(identity) <= _NAME_LIMIT else hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _allow(call: Call, key: EnvironmentKey, **context_keys: object) -> None:
+    authorise(call.caller, f"airflow:{call.operation}", key.arn, context_keys)
+
+
+async def _authorised(context: Context, call: Call, name: str) -> Environment:
+    """The environment, for a caller who may do this to it; who may not doesn't learn whether it is there."""
+    key = key_of(call, name)
+    environment = await context.store.get(key)
+    tags = {} if environment is None else environment.desired.get("Tags") or {}
+    _allow(call, key, **{f"aws:ResourceTag/{tag}": value for tag, value in tags.items()})
+    if environment is None:
+        raise _unknown(key)
+    return environment
+
+
+async def _with_roles(context: Context, call: Call) -> tuple[Environment, list[str]]:
+    """The environment and the Airflow roles that the caller's policies grant on it (mwaa-spec 7.3)."""
+    key = key_of(call, call.params["Name"])
+    environment = await context.store.get(key)
+    tags = {} if environment is None else environment.desired.get("Tags") or {}
+    granted = roles_allowed(
+        call.caller,
+        f"airflow:{call.operation}",
+        key,
+        {f"aws:ResourceTag/{tag}": value for tag, value in tags.items()},
+    )
+    if not granted:
+        raise access_denied("No Airflow role granted in IAM.")
+    if environment is None:
+        raise _unknown(key)
+    _legal(call.operation, environment)
+    return environment, granted
+
+
+def _legal(operation: str, environment: Environment) -> None:
+    reason = refusal(operation, environment.status)
+    if reason is not None:
+        raise validation_error(reason)
+
+
+def _unknown(key: EnvironmentKey) -> ApiError:
+    return not_found(f"Environment {key.name} not found in {key.region}.")
+
+
+def _duplicate(key: EnvironmentKey) -> ApiError:
+    return validation_error(f"Name: an environment {key.name} exists already in {key.region}; choose another name.")

@@ -1,0 +1,112 @@
+"""CreateEnvironment: defaults (mwaa-spec 1.5) and the rules beyond the model (1.6), before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aerodrome.domain import classes, versions
+from aerodrome.domain.airflow_config import blocked_options
+from aerodrome.errors import validation_error
+
+_LOG_MODULES = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs", "WorkerLogs")
+# What a later release brings. Taking it in and doing nothing would be a lie.
+_NOT_YET = {
+    "KmsKey": "encryption with a customer's key",
+    "PluginsS3Path": "plugins",
+    "RequirementsS3Path": "requirements",
+    "StartupScriptS3Path": "a startup script",
+    "IdentityCenterConfiguration": "IAM Identity Center",
+    "Teams": "teams",
+}
+
+
+def complete(params: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    """The members of a CreateEnvironment call with every default filled in; those without one stay absent.
+
+    `strict`: MWAA's own counts of schedulers and web servers, else one of each.
+    """
+    micro = params.get("EnvironmentClass") == "mw1.micro"
+    one_or_two = 2 if strict and not micro else 1
+    minimum = params.get("MinWebservers", min(one_or_two, params.get("MaxWebservers", one_or_two)))
+    defaults: dict[str, Any] = {
+        "AirflowVersion": versions.DEFAULT_VERSION,
+        "EnvironmentClass": "mw1.small",
+        "MaxWorkers": 1 if micro else max(10, params.get("MinWorkers", 1)),
+        "MinWorkers": 1,
+        "Schedulers": one_or_two,
+        "MinWebservers": minimum,
+        "MaxWebservers": max(minimum, one_or_two),
+        "WebserverAccessMode": "PRIVATE_ONLY",
+        "EndpointManagement": "SERVICE",
+        "WeeklyMaintenanceWindowStart": "SUN:03:30",
+    }
+    given = {name: value for name, value in params.items() if name != "Name" and value is not None}
+    logging = given.get("LoggingConfiguration", {})
+    modules = {name: logging.get(name, {"Enabled": False, "LogLevel": "INFO"}) for name in _LOG_MODULES}
+    return {**defaults, **given, "LoggingConfiguration": modules}
+
+
+def check(members: Mapping[str, Any], *, strict: bool) -> None:
+    """Refuse what no environment can be made of.
+
+    Raises:
+        ApiError: ValidationException that names every wrong field, its value where it isn't secret, and the fix.
+    """
+    faults = [
+        *_check_not_yet(members),
+        *_check_version(members),
+        *_check_class(members, strict=strict),
+        *_check_options(members),
+    ]
+    if faults:
+        raise validation_error("Invalid request provided: " + " ".join(faults))
+
+
+def _check_not_yet(members: Mapping[str, Any]) -> list[str]:
+    faults = [
+        f"{name}: {what} is not supported by Aerodrome yet; leave the field out."
+        for name, what in _NOT_YET.items()
+        if members.get(name)
+    ]
+    if members["EndpointManagement"] == "CUSTOMER":
+        faults.append("EndpointManagement: CUSTOMER is not supported by Aerodrome yet; use SERVICE.")
+    return faults
+
+
+def _check_version(members: Mapping[str, Any]) -> list[str]:
+    version = members["AirflowVersion"]
+    if versions.exists(version):
+        return []
+    return [f"AirflowVersion: {version} is not supported. Supported: {', '.join(sorted(versions.VERSIONS))}."]
+
+
+def _check_class(members: Mapping[str, Any], *, strict: bool) -> list[str]:
+    name = members["EnvironmentClass"]
+    if not classes.exists(name):
+        return [f"EnvironmentClass: {name} is not supported. Supported: {', '.join(classes.CLASSES)}."]
+    limits = classes.get(name)
+    least = 2 if strict and limits.max_schedulers > 1 else 1
+    faults: list[str] = []
+    for field, low, high in (
+        ("MinWorkers", 1, limits.max_workers),
+        ("MaxWorkers", 1, limits.max_workers),
+        ("Schedulers", least, limits.max_schedulers),
+        ("MinWebservers", least, limits.max_web_servers),
+        ("MaxWebservers", least, limits.max_web_servers),
+    ):
+        if not low <= members[field] <= high:
+            allowed = str(low) if low == high else f"from {low} to {high}"
+            faults.append(f"{field}: {members[field]} is not allowed with {name}; it must be {allowed}.")
+    for low_field, high_field in (("MinWorkers", "MaxWorkers"), ("MinWebservers", "MaxWebservers")):
+        if members[low_field] > members[high_field]:
+            faults.append(
+                f"{low_field}: {members[low_field]} is more than {high_field} ({members[high_field]});"
+                f" lower {low_field} or raise {high_field}."
+            )
+    return faults
+
+
+def _check_options(members: Mapping[str, Any]) -> list[str]:
+    blocked = blocked_options(members.get("AirflowConfigurationOptions") or {})
+    return [f"AirflowConfigurationOptions: {name} is set by the service and can't be changed." for name in blocked]

@@ -1,0 +1,75 @@
+"""An environment as GetEnvironment shows it (mwaa-spec 1.4): members that are not set are left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aerodrome.domain.environment import Environment, LastUpdate, Status
+
+# Members of the specification that GetEnvironment echoes as they are.
+_ECHOED = (
+    "ExecutionRoleArn",
+    "KmsKey",
+    "AirflowVersion",
+    "SourceBucketArn",
+    "DagS3Path",
+    "PluginsS3Path",
+    "PluginsS3ObjectVersion",
+    "RequirementsS3Path",
+    "RequirementsS3ObjectVersion",
+    "StartupScriptS3Path",
+    "StartupScriptS3ObjectVersion",
+    "AirflowConfigurationOptions",
+    "EnvironmentClass",
+    "MinWorkers",
+    "MaxWorkers",
+    "MinWebservers",
+    "MaxWebservers",
+    "Schedulers",
+    "NetworkConfiguration",
+    "LoggingConfiguration",
+    "WeeklyMaintenanceWindowStart",
+    "Tags",
+    "WebserverAccessMode",
+    "EndpointManagement",
+    "IdentityCenterConfiguration",
+    "Teams",
+)
+
+
+def describe(environment: Environment) -> dict[str, Any]:
+    """The output shape `Environment`.
+
+    Shows what is in force: `applied` once there is any, else what was asked for. `CeleryExecutorQueue` is left out: the
+    broker is no SQS queue, and a made-up ARN would claim one. Log group ARNs are left out while no log group exists.
+    """
+    key = environment.key
+    shown = environment.desired if environment.applied is None else environment.applied
+    output: dict[str, Any] = {
+        "Name": key.name,
+        "Status": str(environment.status),
+        "Arn": key.arn,
+        "CreatedAt": environment.created_at,
+        "ServiceRoleArn": (
+            f"arn:{key.partition}:iam::{key.account}:role/aws-service-role/"
+            "airflow.amazonaws.com/AWSServiceRoleForAmazonMWAA"
+        ),
+        "LastUpdate": _last_update(environment),
+    }
+    output |= {name: shown[name] for name in _ECHOED if shown.get(name) is not None}
+    if environment.status not in (Status.CREATE_FAILED, Status.DELETED):
+        output["WebserverUrl"] = environment.host
+    return output
+
+
+def _last_update(environment: Environment) -> dict[str, Any]:
+    """Always there: Terraform reads it without asking whether it is."""
+    update = environment.last_update or LastUpdate("PENDING", environment.created_at)
+    output: dict[str, Any] = {"Status": update.status, "CreatedAt": update.created_at}
+    if update.error_message:
+        output["Error"] = {"ErrorCode": update.error_code, "ErrorMessage": update.error_message}
+    if update.source:
+        output["Source"] = update.source
+    if update.strategy:
+        output["WorkerReplacementStrategy"] = update.strategy
+    return output

@@ -1,0 +1,142 @@
+"""Patterns of IAM policies: wildcards, policy variables, ARNs, and a logic that knows "can't tell".
+
+A result is True, False or None. None means that the policy can't be read there: it never allows, and it still denies.
+Matching takes time in proportion to pattern times text, never more: policies come from users.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+
+Context = Mapping[str, tuple[str, ...]]  # condition keys in lower case, their values as text
+
+_VARIABLE = re.compile(r"\$\{([^{}]*)\}")
+_DEFAULT = re.compile(r"\s*([^,]*?)\s*,\s*'([^']*)'\s*")
+_ARN_PARTS = 6
+
+
+class Wild(Enum):
+    """What a pattern has besides literal characters. SEPARATOR is a colon that was written, not substituted."""
+
+    MANY = "*"
+    ONE = "?"
+    SEPARATOR = ":"
+
+
+Pattern = Sequence[str | Wild]
+
+
+def any_of(results: Iterable[bool | None]) -> bool | None:
+    """True when one is True, else None when one is None."""
+    found: bool | None = False
+    for result in results:
+        if result:
+            return True
+        if result is None:
+            found = None
+    return found
+
+
+def all_of(results: Iterable[bool | None]) -> bool | None:
+    """False when one is False, else None when one is None."""
+    found: bool | None = True
+    for result in results:
+        if result is False:
+            return False
+        if result is None:
+            found = None
+    return found
+
+
+def negated(result: bool | None) -> bool | None:
+    return None if result is None else not result
+
+
+def parse(text: str, variables: Context | None, *, wildcards: bool = True) -> Pattern | None:
+    """The pattern, with `${...}` substituted unless `variables` is None; None when a variable has no single value.
+
+    What is substituted is literal: a tag's value can't bring in a wildcard or one more part of an ARN.
+    """
+    pattern: list[str | Wild] = []
+    position = 0
+    for match in _VARIABLE.finditer(text) if variables is not None else ():
+        pattern += _literal(text[position : match.start()], wildcards)
+        value = _value(match.group(1), variables or {})
+        if value is None:
+            return None
+        pattern += value
+        position = match.end()
+    return pattern + _literal(text[position:], wildcards)
+
+
+def _literal(text: str, wildcards: bool) -> list[str | Wild]:
+    signs: Mapping[str, Wild] = {"*": Wild.MANY, "?": Wild.ONE, ":": Wild.SEPARATOR} if wildcards else {}
+    return [signs.get(character, character) for character in text]
+
+
+def _value(name: str, variables: Context) -> str | None:
+    if name in ("*", "?", "$"):
+        return name
+    default = None
+    if with_default := _DEFAULT.fullmatch(name):
+        name, default = with_default.groups()
+    values = variables.get(name.strip().lower(), ())
+    return values[0] if len(values) == 1 else default
+
+
+def matches(pattern: Pattern, text: str) -> bool:
+    """Whether the whole text has the pattern's form."""
+    at = star = mark = 0
+    has_star = False
+    position = 0
+    while position < len(text):
+        if at < len(pattern) and pattern[at] is Wild.MANY:
+            has_star, star, mark = True, at, position
+            at += 1
+        elif at < len(pattern) and _fits(pattern[at], text[position]):
+            at += 1
+            position += 1
+        elif has_star:
+            mark += 1
+            at, position = star + 1, mark
+        else:
+            return False
+    return all(sign is Wild.MANY for sign in pattern[at:])
+
+
+def _fits(sign: str | Wild, character: str) -> bool:
+    if isinstance(sign, str):
+        return sign == character
+    return sign is Wild.ONE or (sign is Wild.SEPARATOR and character == ":")
+
+
+def arn_matches(text: str, arn: str, variables: Context | None, missing: bool | None) -> bool | None:
+    """Whether an ARN has the form of a pattern, part by part: a wildcard doesn't reach over a colon, but in the last.
+
+    A pattern of fewer than six parts must end in `*`, which then stands for the rest. `missing` is the answer when a
+    variable has no value; None is the answer to a pattern that is no ARN's.
+    """
+    if text and not text.strip("*"):
+        return True
+    pattern = parse(text, variables)
+    if pattern is None:
+        return missing
+    parts = _split(pattern)
+    if len(parts) < _ARN_PARTS:
+        if not parts[-1] or parts[-1][-1] is not Wild.MANY:
+            return None
+        parts += [[Wild.MANY]] * (_ARN_PARTS - len(parts))
+    found = arn.split(":", _ARN_PARTS - 1)
+    return len(found) == _ARN_PARTS and all(matches(part, text) for part, text in zip(parts, found, strict=True))
+
+
+def _split(pattern: Pattern) -> list[list[str | Wild]]:
+    parts: list[list[str | Wild]] = [[]]
+    for sign in pattern:
+        if sign is Wild.SEPARATOR and len(parts) < _ARN_PARTS:
+            parts.append([])
+        else:
+            parts[-1].append(sign)
+    return parts

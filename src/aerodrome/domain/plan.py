@@ -1,0 +1,150 @@
+"""What should run for an environment: pure arithmetic from what was asked for to named components."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
+
+from aerodrome.domain import airflow_config, classes, versions
+from aerodrome.domain.component import Component, ComponentKind
+from aerodrome.domain.environment import Environment
+from aerodrome.domain.secrets import EnvironmentSecrets
+
+HASH_LENGTH = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every environment of an installation shares. URLs are as components see them."""
+
+    database_address: str  # host:port of PostgreSQL
+    broker_address: str  # host:port of Valkey
+    control_url: str  # of our own endpoint, for execution credentials: "http://127.0.0.1:4610"
+    aws_endpoint_url: str | None = None
+    aws_endpoint_urls: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that an environment needs, by name. Equal inputs give equal plans, names included."""
+
+    runtime: str
+    components: tuple[Component, ...]
+    tool: Component  # the shape of a one-off `airflow …` command: its command is replaced
+    connection_limit: int  # of the environment's database role
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(component.name for component in self.components)
+
+    def of(self, kind: ComponentKind) -> tuple[Component, ...]:
+        return tuple(component for component in self.components if component.kind is kind)
+
+
+def broker_user(environment_id: str) -> str:
+    return f"env-{environment_id}"
+
+
+def broker_prefix(environment_id: str) -> str:
+    """What every key and channel of the environment starts with."""
+    return f"{environment_id}:"
+
+
+def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, runtime: str) -> Plan:
+    """The plan of an environment in the runtime of that key.
+
+    Raises:
+        Permanent: the version or class is unknown to this release.
+    """
+    facts = _facts(environment, secrets, site)
+    options = environment.desired.get("AirflowConfigurationOptions") or {}
+    counts = {
+        ComponentKind.WEB_SERVER: environment.desired["MinWebservers"],
+        ComponentKind.SCHEDULER: environment.desired["Schedulers"],
+        ComponentKind.DAG_PROCESSOR: 1,
+        ComponentKind.TRIGGERER: 1,
+        ComponentKind.WORKER: environment.desired["MinWorkers"],
+    }
+    components = []
+    for kind, template in facts.version.components.items():
+        configuration = airflow_config.build(facts, kind, options)
+        draft = Component(
+            name="",
+            slot="",
+            kind=kind,
+            runtime=runtime,
+            command=template.command,
+            variables=configuration.variables,
+            templates=configuration.templates,
+            secrets=configuration.secrets,
+            ports=template.ports,
+            health_path=template.health_path,
+            grace=template.grace,
+        )
+        components += [name_component(replace(draft, slot=f"{kind}-{n}")) for n in range(1, counts[kind] + 1)]
+    configuration = airflow_config.build(facts, ComponentKind.JOB, options)
+    tool = Component(
+        name="tool",
+        slot="tool",
+        kind=ComponentKind.JOB,
+        runtime=runtime,
+        command=versions.airflow_command("version"),
+        variables=configuration.variables,
+        templates=configuration.templates,
+        secrets=configuration.secrets,
+    )
+    return Plan(runtime, tuple(components), tool, airflow_config.connection_limit(facts))
+
+
+def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) -> airflow_config.Facts:
+    name = f"env_{environment.id}"
+    prefix = broker_prefix(environment.id)
+    database_password = quote(secrets.database_password, safe="")
+    broker_password = quote(secrets.broker_password, safe="")
+    return airflow_config.Facts(
+        version=versions.get(environment.desired["AirflowVersion"]),
+        environment_class=classes.get(environment.desired["EnvironmentClass"]),
+        key=environment.key,
+        environment_id=environment.id,
+        host=environment.host,
+        database_url=f"postgresql://{name}:{database_password}@{site.database_address}/{name}",
+        broker_url=f"redis://{broker_user(environment.id)}:{broker_password}@{site.broker_address}/0",
+        broker_prefix=prefix,
+        fernet_key=secrets.fernet_key,
+        secret_key=secrets.secret_key,
+        jwt_secret=secrets.jwt_secret,
+        identity_secret=secrets.identity_secret,
+        max_workers=environment.desired["MaxWorkers"],
+        web_servers=environment.desired["MaxWebservers"],
+        schedulers=environment.desired["Schedulers"],
+        aws_endpoint_url=site.aws_endpoint_url,
+        aws_endpoint_urls=site.aws_endpoint_urls,
+        credentials_url=f"{site.control_url}/_aerodrome/credentials/{environment.id}",
+        credentials_token=secrets.credentials_token,
+        ca_bundle=site.ca_bundle,
+    )
+
+
+def name_component(draft: Component) -> Component:
+    """The draft with its name: the slot and a hash of all that it is made of, so that a change is a new component."""
+    spec: dict[str, object] = {
+        "kind": draft.kind,
+        "runtime": draft.runtime,
+        "command": draft.command,
+        "variables": _sorted(draft.variables),
+        "templates": _sorted(draft.templates),
+        "secrets": _sorted(draft.secrets),
+        "ports": draft.ports,
+        "health": draft.health_path,
+        "grace": draft.grace,
+    }
+    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+    return replace(draft, name=f"{draft.slot}-{digest}")
+
+
+def _sorted(mapping: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted(mapping.items())

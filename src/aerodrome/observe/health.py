@@ -1,0 +1,70 @@
+"""Whether every component of an environment is well, asked of the component itself, not of its process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from aerodrome.domain import versions
+from aerodrome.domain.component import Component, ComponentKind, ComponentState
+from aerodrome.domain.environment import Environment
+from aerodrome.domain.plan import Plan, broker_prefix
+from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.observe.workers import ping_workers
+
+_TIMEOUT = 5.0  # seconds
+
+
+class HealthChecks:
+    """Web servers answer over HTTP, workers through the broker, the rest by heartbeats. `broker_url`: the admin's."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._broker_url = broker_url
+
+    async def problems(
+        self, environment: Environment, secrets: EnvironmentSecrets, plan: Plan, observed: Mapping[str, ComponentState]
+    ) -> Mapping[str, str]:
+        del secrets
+        version = versions.get(environment.desired["AirflowVersion"])
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+            web, workers = await asyncio.gather(
+                asyncio.gather(*(self._web(client, c, observed) for c in plan.of(ComponentKind.WEB_SERVER))),
+                self._workers(environment.id, plan),
+            )
+        problems: dict[str, str] = {slot: problem for slot, problem, _ in web if problem} | workers
+        reports = [report for _, problem, report in web if not problem]
+        if reports:
+            problems |= _heartbeats(plan, reports[0], version)
+        return problems
+
+    async def _web(
+        self, client: httpx.AsyncClient, component: Component, observed: Mapping[str, ComponentState]
+    ) -> tuple[str, str, Mapping[str, Any]]:
+        address = next(iter(observed[component.name].addresses.values()), None)
+        if address is None:
+            return component.slot, "has no address yet", {}
+        try:
+            response = await client.get(f"http://{address}{component.health_path}")
+            report = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            return component.slot, f"does not answer yet ({type(error).__name__})", {}
+        if response.status_code != 200 or report.get("metadatabase", {}).get("status") != "healthy":
+            return component.slot, f"answers {response.status_code}, metadatabase {report.get('metadatabase')}", {}
+        return component.slot, "", report
+
+    async def _workers(self, environment_id: str, plan: Plan) -> dict[str, str]:
+        slots = {versions.worker_node(c.name): c.slot for c in plan.of(ComponentKind.WORKER)}
+        answered = await ping_workers(self._broker_url, broker_prefix(environment_id), list(slots))
+        return {slot: "does not answer through the broker yet" for node, slot in slots.items() if node not in answered}
+
+
+def _heartbeats(plan: Plan, report: Mapping[str, Any], version: versions.AirflowVersion) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    for member, kind in version.health_kinds.items():
+        status = (report.get(member) or {}).get("status")
+        if status != "healthy":
+            problems |= {c.slot: f"sends no heartbeat ({status})" for c in plan.of(kind)}
+    return problems

@@ -1,0 +1,95 @@
+"""What the reconciler needs of the world, as narrow protocols: the composition root fills them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from aerodrome.backends.base import Backend
+from aerodrome.domain.component import Component, ComponentState
+from aerodrome.domain.environment import Environment
+from aerodrome.domain.plan import Plan
+from aerodrome.domain.secrets import EnvironmentSecrets
+
+
+class Planner(Protocol):
+    def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan: ...
+
+
+class Runtimes(Protocol):
+    """Built virtual environments and their template databases, both made by jobs that the backend runs."""
+
+    scope: str  # the id under which the backend keeps these jobs: they belong to no environment
+
+    async def is_built(self, runtime: str) -> bool: ...
+
+    def build_job(self, runtime: str) -> Component: ...
+
+    async def has_template(self, runtime: str) -> bool: ...
+
+    def template_job(self, runtime: str) -> Component: ...
+
+
+class Databases(Protocol):
+    """Airflow's metadata database of an environment: one database, one role."""
+
+    async def ensure(self, environment_id: str, runtime: str, password: str, connection_limit: int) -> None: ...
+
+    async def drop(self, environment_id: str) -> None: ...
+
+
+class Brokers(Protocol):
+    """The Celery broker's part of an environment: one user, one key prefix."""
+
+    async def ensure(self, environment_id: str, password: str) -> None: ...
+
+    async def drop(self, environment_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ContentState:
+    synced_at: datetime | None  # last successful look at the bucket
+    error: str | None  # why the last look failed
+
+
+class Content(Protocol):
+    """What the bucket holds, brought to where the components read it."""
+
+    async def ensure(self, environment: Environment) -> ContentState: ...
+
+    async def drop(self, environment_id: str) -> None: ...
+
+
+class Routes(Protocol):
+    """The gateway's way to an environment's web server."""
+
+    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None: ...
+
+    async def drop(self, environment_id: str) -> None: ...
+
+
+class Health(Protocol):
+    async def problems(
+        self, environment: Environment, secrets: EnvironmentSecrets, plan: Plan, observed: Mapping[str, ComponentState]
+    ) -> Mapping[str, str]:
+        """Component name -> what is wrong with it; empty when every component passed its check."""
+        ...
+
+
+class Journal(Protocol):
+    async def record(
+        self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    backend: Backend
+    runtimes: Runtimes
+    databases: Databases
+    brokers: Brokers
+    content: Content
+    routes: Routes
+    health: Health

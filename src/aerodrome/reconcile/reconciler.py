@@ -1,0 +1,152 @@
+"""One pass over one environment: load, run the steps of its goal, write the status once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aerodrome.domain.environment import Environment, LastUpdate, Status
+from aerodrome.domain.lifecycle import GOALS, Goal
+from aerodrome.errors import Permanent
+from aerodrome.reconcile.ports import Journal, Planner, Services
+from aerodrome.reconcile.run import Result, run
+from aerodrome.reconcile.scope import Scope
+from aerodrome.reconcile.steps import REMOVE_STEPS, RUN_STEPS, STOP_STEPS
+from aerodrome.store.environments import EnvironmentStore
+
+log = logging.getLogger(__name__)
+
+STEPS = {Goal.RUN: RUN_STEPS, Goal.STOP: STOP_STEPS, Goal.REMOVE: REMOVE_STEPS}
+_MESSAGE_LIMIT = 1024  # UpdateError.ErrorMessage (mwaa-spec 1.4)
+_LEASED_ELSEWHERE = 1.0
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was already written to the journal; lost with the process, which costs a repeated line at most."""
+
+    status: Status
+    since: dict[str, float] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+class Reconciler:
+    """`reconcile(id)` is the loop's function. `now` is the control plane's clock, in UTC."""
+
+    def __init__(
+        self,
+        store: EnvironmentStore,
+        planner: Planner,
+        services: Services,
+        journal: Journal,
+        *,
+        now: Callable[[], datetime],
+        create_timeout: float,
+    ) -> None:
+        self._store = store
+        self._planner = planner
+        self._services = services
+        self._journal = journal
+        self._now = now
+        self._create_timeout = create_timeout
+        self._told: dict[str, _Told] = {}
+
+    async def reconcile(self, environment_id: str) -> float | None:
+        """Bring the environment a step nearer to what its row says; seconds until the next look, or None."""
+        async with self._store.lease(environment_id) as held:
+            if not held:
+                return _LEASED_ELSEWHERE
+            environment = await self._store.by_id(environment_id)
+            secrets = await self._store.secrets(environment_id)
+            if environment is None or secrets is None:
+                self._told.pop(environment_id, None)
+                return None
+            goal = GOALS[environment.status]
+            told = self._told_of(environment)
+            try:
+                scope = Scope(
+                    environment=environment,
+                    secrets=secrets,
+                    plan=self._planner.plan(environment, secrets),
+                    observed=await self._services.backend.observe(environment_id),
+                    services=self._services,
+                )
+                result = await run(STEPS[goal], scope)
+                await self._tell(environment, goal, told, result)
+                return await self._conclude(environment, goal, result)
+            except Permanent as error:
+                return await self._fail(environment, error)
+
+    async def _conclude(self, environment: Environment, goal: Goal, result: Result) -> float | None:
+        if goal is Goal.REMOVE and result.converged:
+            await self._journal.record(
+                environment, "status.changed", "DELETED", {"from": environment.status, "to": Status.DELETED}
+            )
+            await self._store.delete(environment.id)
+            self._told.pop(environment.id, None)
+            return None
+        if environment.status is Status.CREATING:
+            if result.converged:
+                return await self._become(
+                    environment, Status.AVAILABLE, applied=environment.desired, last_update=self._update("SUCCESS")
+                )
+            if (self._now() - environment.created_at).total_seconds() > self._create_timeout:
+                raise Permanent(
+                    f"It was not healthy {self._create_timeout:.0f} s after its create. Waiting for: {result.reasons}"
+                )
+        return None if result.converged else result.again_after
+
+    async def _fail(self, environment: Environment, error: Permanent) -> float | None:
+        message = str(error) + (f"\n{error.detail.strip()}" if error.detail.strip() else "")
+        await self._journal.record(environment, "error", str(error), {"detail": error.detail[-8000:]})
+        if environment.status is not Status.CREATING:
+            log.error("Environment %s (%s): %s", environment.key.name, environment.status, message)
+            return 30.0
+        update = self._update("FAILED", "INCORRECT_CONFIGURATION", _shorten(message))
+        return await self._become(environment, Status.CREATE_FAILED, last_update=update)
+
+    async def _become(self, environment: Environment, status: Status, **changes: object) -> float | None:
+        """The pass's one write. Refused when somebody wrote since: the next look starts from what they wrote."""
+        if await self._store.update(environment, status=status, **changes) is not None:
+            data = {"from": environment.status, "to": status}
+            await self._journal.record(environment, "status.changed", str(status), data)
+        return 0.0
+
+    def _update(self, status: str, code: str | None = None, message: str | None = None) -> LastUpdate:
+        return LastUpdate(status, self._now(), error_code=code, error_message=message)
+
+    def _told_of(self, environment: Environment) -> _Told:
+        told = self._told.get(environment.id)
+        if told is None or told.status is not environment.status:
+            told = self._told[environment.id] = _Told(environment.status)
+        return told
+
+    async def _tell(self, environment: Environment, goal: Goal, told: _Told, result: Result) -> None:
+        """Write to the journal what changed since the last pass in this status; a steady state writes nothing."""
+        now = time.monotonic()
+        for step in STEPS[goal]:
+            if step.name in result.waiting:
+                why = result.waiting[step.name].why
+                told.since.setdefault(step.name, now)
+                if environment.status is Status.AVAILABLE and step.name in told.done:
+                    await self._journal.record(environment, "unhealthy", why, {"step": step.name})
+                    told.done.discard(step.name)
+                elif told.reasons.get(step.name) != why:
+                    await self._journal.record(environment, "step.waiting", why, {"step": step.name})
+                told.reasons[step.name] = why
+            elif step.name in result.done and step.name not in told.done:
+                told.done.add(step.name)
+                seconds = result.done[step.name] + now - told.since.pop(step.name, now)
+                if environment.status is not Status.AVAILABLE or step.name in told.reasons:
+                    data = {"step": step.name, "seconds": round(seconds, 2)}
+                    await self._journal.record(environment, "step.finished", step.title, data)
+                told.reasons.pop(step.name, None)
+
+
+def _shorten(message: str) -> str:
+    """The end matters most: that is where the reason stands."""
+    return message if len(message) <= _MESSAGE_LIMIT else message[:200] + "\n…\n" + message[-(_MESSAGE_LIMIT - 203) :]

@@ -1,0 +1,49 @@
+"""What one pass knows and may use: loaded once, handed to every step."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from aerodrome.domain.component import ComponentState
+from aerodrome.domain.environment import Environment
+from aerodrome.domain.plan import Plan
+from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.reconcile.ports import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step's part of the world is as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again after `seconds`; `why` is for people."""
+
+    seconds: float
+    why: str
+
+
+Outcome = Done | Wait
+
+
+@dataclass(slots=True)
+class Scope:
+    """One environment at one instant. Steps read it; the world is changed through `services` alone."""
+
+    environment: Environment
+    secrets: EnvironmentSecrets
+    plan: Plan
+    observed: Mapping[str, ComponentState]
+    services: Services
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step and the steps that must be Done before it in the same pass. `title` is what a person sees."""
+
+    name: str
+    title: str
+    run: Callable[[Scope], Awaitable[Outcome]]
+    needs: tuple[str, ...] = ()

@@ -1,0 +1,184 @@
+"""The steps of a pass. Each looks at the world, does at most one thing about it, and says Done or Wait.
+
+A step may run again at any time, after any failure, after a `kill -9` between any two of its lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from aerodrome.domain.component import Component, Phase
+from aerodrome.errors import Permanent
+from aerodrome.reconcile.scope import Done, Outcome, Scope, Step, Wait
+
+_SOON = 0.5
+_LIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.BACKOFF})
+
+
+async def ensure_runtime(scope: Scope) -> Outcome:
+    """Airflow's virtual environment is built; several environments share one build."""
+    runtimes, runtime = scope.services.runtimes, scope.plan.runtime
+    return await _job(scope, runtimes.build_job, partial(runtimes.is_built, runtime), "Installing Airflow")
+
+
+async def ensure_template(scope: Scope) -> Outcome:
+    """A migrated, empty metadata database that environments of this runtime are cloned from."""
+    runtimes, runtime = scope.services.runtimes, scope.plan.runtime
+    return await _job(
+        scope, runtimes.template_job, partial(runtimes.has_template, runtime), "Preparing the metadata database"
+    )
+
+
+async def ensure_database(scope: Scope) -> Outcome:
+    await scope.services.databases.ensure(
+        scope.environment.id, scope.plan.runtime, scope.secrets.database_password, scope.plan.connection_limit
+    )
+    return Done()
+
+
+async def ensure_broker(scope: Scope) -> Outcome:
+    await scope.services.brokers.ensure(scope.environment.id, scope.secrets.broker_password)
+    return Done()
+
+
+async def sync_content(scope: Scope) -> Outcome:
+    state = await scope.services.content.ensure(scope.environment)
+    if state.synced_at is not None:
+        return Done()
+    return Wait(_SOON, state.error or "Reading the bucket")
+
+
+async def ensure_components(scope: Scope) -> Outcome:
+    """Every planned component was asked for. Whether it is well is `check_health`'s question."""
+    for component in scope.plan.components:
+        state = scope.observed.get(component.name)
+        if state is None or state.phase not in _LIVE:
+            await scope.services.backend.ensure(scope.environment.id, component)
+    return Done()
+
+
+async def remove_strays(scope: Scope) -> Outcome:
+    """What runs and is not planned is drained: the plan's components are healthy by now and take over."""
+    strays = sorted(set(scope.observed) - scope.plan.names)
+    for name in strays:
+        await scope.services.backend.remove(scope.environment.id, name)
+    return Done() if not strays else Wait(2.0, f"Draining {', '.join(strays)}")
+
+
+async def ensure_route(scope: Scope) -> Outcome:
+    await scope.services.routes.ensure(scope.environment, scope.plan, scope.observed)
+    return Done()
+
+
+async def check_health(scope: Scope) -> Outcome:
+    """Every planned component runs and passed its own check.
+
+    Raises:
+        Permanent: one ended by itself too often; carries its last log lines.
+    """
+    observed = await scope.services.backend.observe(scope.environment.id)
+    for component in scope.plan.components:
+        state = observed.get(component.name)
+        if state is not None and state.phase == Phase.FAILED:
+            lines = await scope.services.backend.logs(scope.environment.id, component.name)
+            raise Permanent(f"{component.slot} keeps ending by itself ({state.detail}).", lines)
+    waiting = [
+        c.slot for c in scope.plan.components if c.name not in observed or observed[c.name].phase != Phase.RUNNING
+    ]
+    if waiting:
+        return Wait(_SOON, f"Starting {', '.join(sorted(waiting))}")
+    await scope.services.routes.ensure(scope.environment, scope.plan, observed)
+    problems = await scope.services.health.problems(scope.environment, scope.secrets, scope.plan, observed)
+    if problems:
+        return Wait(_SOON, "; ".join(f"{name}: {problem}" for name, problem in sorted(problems.items())))
+    return Done()
+
+
+async def stop_components(scope: Scope) -> Outcome:
+    """Nothing of the environment runs. The environment is being deleted or never came up: nothing is drained."""
+    for name in sorted(scope.observed):
+        await scope.services.backend.remove(scope.environment.id, name, force=True)
+    left = await scope.services.backend.observe(scope.environment.id)
+    return Done() if not left else Wait(_SOON, f"Stopping {', '.join(sorted(left))}")
+
+
+async def drop_route(scope: Scope) -> Outcome:
+    await scope.services.routes.drop(scope.environment.id)
+    return Done()
+
+
+async def drop_content(scope: Scope) -> Outcome:
+    await scope.services.content.drop(scope.environment.id)
+    return Done()
+
+
+async def drop_broker(scope: Scope) -> Outcome:
+    await scope.services.brokers.drop(scope.environment.id)
+    return Done()
+
+
+async def drop_database(scope: Scope) -> Outcome:
+    await scope.services.databases.drop(scope.environment.id)
+    return Done()
+
+
+async def forget(scope: Scope) -> Outcome:
+    await scope.services.backend.forget(scope.environment.id)
+    return Done()
+
+
+async def _job(
+    scope: Scope, make: Callable[[str], Component], is_done: Callable[[], Awaitable[bool]], title: str
+) -> Outcome:
+    """Start the job unless it runs; when it has failed, forget it, so that the next create tries again."""
+    if await is_done():
+        return Done()
+    backend, owner, job = scope.services.backend, scope.services.runtimes.scope, make(scope.plan.runtime)
+    state = (await backend.observe(owner)).get(job.name)
+    if await is_done():  # asked again: it may have ended between the two looks
+        return Done()
+    if state is None:
+        await backend.ensure(owner, job)
+        return Wait(_SOON, title)
+    if state.phase == Phase.FAILED:
+        lines = await backend.logs(owner, job.name)
+        await backend.remove(owner, job.name)
+        raise Permanent(f"{title} failed ({state.detail}).", lines)
+    if state.phase == Phase.SUCCEEDED:
+        # Done, yet its result isn't there: it was taken away since. Run it again.
+        await backend.remove(owner, job.name)
+        return Wait(_SOON, title)
+    progress = (await backend.logs(owner, job.name, lines=1)).strip()
+    return Wait(_SOON, f"{title}: {progress}" if progress else title)
+
+
+RUN_STEPS = (
+    Step("ensure_runtime", "Airflow installed", ensure_runtime),
+    Step("ensure_template", "Metadata schema prepared", ensure_template, ("ensure_runtime",)),
+    Step("ensure_database", "Metadata database cloned", ensure_database, ("ensure_template",)),
+    Step("ensure_broker", "Broker user made", ensure_broker),
+    Step("sync_content", "DAGs synchronised", sync_content),
+    Step(
+        "ensure_components",
+        "Components started",
+        ensure_components,
+        ("ensure_runtime", "ensure_database", "ensure_broker", "sync_content"),
+    ),
+    Step("ensure_route", "Gateway route set", ensure_route),
+    Step("check_health", "All components healthy", check_health, ("ensure_components", "ensure_route")),
+    Step("remove_strays", "Old components gone", remove_strays, ("check_health",)),
+)
+
+STOP_STEPS = (
+    Step("drop_route", "Gateway route removed", drop_route),
+    Step("drop_content", "Synchronisation stopped", drop_content),
+    Step("stop_components", "Components stopped", stop_components),
+)
+
+REMOVE_STEPS = (
+    *STOP_STEPS,
+    Step("drop_broker", "Broker user and keys removed", drop_broker, ("stop_components",)),
+    Step("drop_database", "Metadata database dropped", drop_database, ("stop_components",)),
+    Step("forget", "Files and system user removed", forget, ("stop_components", "drop_content")),
+)

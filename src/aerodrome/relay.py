@@ -1,0 +1,100 @@
+"""Passing an HTTP request on as it is: raw target and headers untouched, bodies streamed both ways.
+
+A client that normalises URLs would break signatures and presigned links; `httpcore` sends the bytes it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+import httpcore
+from starlette.types import Receive, Scope, Send
+
+# Between one client and one server (RFC 9110, 7.6.1), and Expect, which the server in front has answered already.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+    }
+)
+_CONNECT = 5.0  # seconds
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers without the hop-by-hop ones, those named by Connection included."""
+    headers = list(headers)
+    named = {
+        token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")
+    }
+    return [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP | named]
+
+
+class Relay:
+    """Passes requests on to one server. `host` is a loopback address; connections are kept and reused."""
+
+    def __init__(self, host: str, port: int, *, connections: int = 100) -> None:
+        self._origin = (b"http", host.encode(), port)
+        self._pool = httpcore.AsyncConnectionPool(
+            max_connections=connections, max_keepalive_connections=20, keepalive_expiry=20, retries=0
+        )
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an ASGI HTTP request on and its answer back.
+
+        Raises:
+            httpcore.ConnectError, httpcore.TimeoutException: nothing was answered yet; the caller may.
+        """
+        target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        headers = end_to_end(scope["headers"])
+        lengths = [value for name, value in headers if name == b"content-length"]
+        chunked = not lengths and any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        if chunked:
+            headers.append((b"transfer-encoding", b"chunked"))
+        scheme, host, port = self._origin
+        request = httpcore.Request(
+            method=scope["method"].encode(),
+            url=httpcore.URL(scheme=scheme, host=host, port=port, target=target),
+            headers=headers,
+            content=_body(receive) if chunked or (lengths and lengths[0] != b"0") else b"",
+            extensions={"timeout": {"connect": _CONNECT, "pool": _CONNECT}},
+        )
+        response = await self._pool.handle_async_request(request)
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": response.status,
+                    "headers": end_to_end((name.lower(), value) for name, value in response.headers),
+                }
+            )
+            async for chunk in response.aiter_stream():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await response.aclose()
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body"):
+            return

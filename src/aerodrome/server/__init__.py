@@ -1,0 +1,1 @@
+"""The control plane: the composition root. The only wide importer."""

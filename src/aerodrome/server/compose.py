@@ -1,0 +1,271 @@
+"""Putting the control plane together, and running its parts until one of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import uvicorn
+from starlette.applications import Starlette
+
+from aerodrome import pki
+from aerodrome.api.app import FrontDoor
+from aerodrome.api.call import fold
+from aerodrome.api.context import Context
+from aerodrome.api.credentials import credential_routes
+from aerodrome.api.history import history_routes
+from aerodrome.api.middleware import build_middleware, build_operation
+from aerodrome.aws.cloud import CloudSocket
+from aerodrome.backends.local import LocalBackend
+from aerodrome.content.credentials import RoleCredentials
+from aerodrome.content.loop import ContentLoop, Source
+from aerodrome.content.s3 import s3_client_factory
+from aerodrome.content.sync import ContentSync
+from aerodrome.domain.lifecycle import GOALS, Goal
+from aerodrome.domain.plan import Site
+from aerodrome.errors import Temporary
+from aerodrome.gateway import Gateway
+from aerodrome.gateway.hosts import loopback_address
+from aerodrome.gateway.ports import Backstage
+from aerodrome.identity import Verifier
+from aerodrome.layout import Layout
+from aerodrome.machineroom import users
+from aerodrome.machineroom.broker import ValkeyBroker
+from aerodrome.machineroom.installation import Installation
+from aerodrome.observe.health import HealthChecks
+from aerodrome.reconcile.loop import Loop
+from aerodrome.reconcile.ports import Services
+from aerodrome.reconcile.reconciler import Reconciler
+from aerodrome.relay import Relay
+from aerodrome.server.door import Door, GatewayRoutes
+from aerodrome.server.world import BucketContent, EventJournal, MetadataDatabases, RuntimeJobs, RuntimePlanner
+from aerodrome.settings import Settings
+from aerodrome.store.database import create_database, migrate, open_pool
+from aerodrome.store.environments import EnvironmentStore
+from aerodrome.store.events import EventStore
+from aerodrome.store.tokens import TokenStore
+from aerodrome.store.vault import Vault
+from aerodrome.supervision import Supervisor
+from aerodrome.wire import Wire
+
+log = logging.getLogger(__name__)
+
+_SWEEP = 300.0  # seconds between two sweeps of expired tokens
+_GRACE = 5  # seconds that requests under way get at a stop
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """The parts that run."""
+
+    app: FrontDoor
+    loop: Loop
+    content: ContentLoop
+    gateway: Gateway
+    tokens: TokenStore
+    healthy: bool = False
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def compose(
+    layout: Layout,
+    installation: Installation,
+    settings: Settings,
+    endpoints: Mapping[str, str],
+    registry: Mapping[str, str],
+) -> AsyncIterator[ControlPlane]:
+    """Everything wired, nothing running yet but the pools and the gateway's listener.
+
+    `endpoints`: upper-case service -> URL of a real service; `registry`: variables for jobs that install packages.
+    """
+    async with AsyncExitStack() as stack:
+        server_url = installation.postgres_url
+        database_url = await create_database(server_url)
+        for name in await migrate(database_url):
+            log.info("migration %s applied", name)
+        pool = await stack.enter_async_context(open_pool(database_url))
+        vault = Vault(layout.master_key.read_bytes())
+        store, events, tokens = EnvironmentStore(pool, vault), EventStore(pool), TokenStore(pool)
+
+        is_root = os.geteuid() == 0
+        cloud = CloudSocket(layout.cloud_socket)
+        credentials = RoleCredentials(cloud)
+        s3_client = s3_client_factory(endpoints.get("S3", f"http://127.0.0.1:{installation.cloud_port}"))
+        backend = LocalBackend(layout, Supervisor(layout, installation.supervisor_password), installation.id)
+        planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
+        door = Door(store, tokens, backend, planner, now, by_address=installation.web_host == "address")
+
+        gateway = Gateway(Backstage(door, door, door, now), partial(pki.issue, layout), installation.gateway_port)
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        content = ContentLoop(
+            ContentSync(layout), partial(_sources, store), credentials, s3_client, interval=settings.sync_interval
+        )
+        services = Services(
+            backend=backend,
+            runtimes=RuntimeJobs(
+                layout,
+                server_url,
+                user=users.names(installation.id)[0] if is_root else None,
+                variables=registry,
+                as_other_user=is_root,
+            ),
+            databases=MetadataDatabases(server_url),
+            brokers=ValkeyBroker(installation.valkey_url),
+            content=BucketContent(content, layout),
+            routes=GatewayRoutes(gateway, store, door),
+            health=HealthChecks(installation.valkey_url),
+        )
+        reconciler = Reconciler(
+            store, planner, services, EventJournal(events), now=now, create_timeout=settings.create_timeout
+        )
+        loop = Loop(reconciler.reconcile, partial(_ids, store), scan_interval=settings.scan_interval)
+
+        context = Context(
+            store=store,
+            events=events,
+            tokens=tokens,
+            vault=vault,
+            roles=cloud,
+            s3_client=s3_client,
+            upstreams=door,
+            poke=loop.poke,
+            now=now,
+            loopback_address=loopback_address,
+            gateway_port=installation.gateway_port,
+            web_host=installation.web_host,
+            strict=settings.strict,
+        )
+        wire, verifier = Wire("mwaa"), Verifier(cloud, now)
+
+        async def credentials_of(environment_id: str) -> tuple[str, str] | None:
+            environment, secrets = await store.by_id(environment_id), await store.secrets(environment_id)
+            if environment is None or secrets is None:
+                return None
+            return environment.desired["ExecutionRoleArn"], secrets.credentials_token
+
+        own = Starlette(
+            routes=[*credential_routes(credentials_of, credentials), *history_routes(context, verifier, wire)]
+        )
+        relay = Relay("127.0.0.1", installation.cloud_port)
+        stack.push_async_callback(relay.close)
+        plane = ControlPlane(
+            app=FrontDoor(
+                own=own,
+                mwaa=fold(build_middleware(wire, verifier), build_operation(wire, context)),
+                wire=wire,
+                cloud=relay,
+                healthy=lambda: plane.healthy,
+            ),
+            loop=loop,
+            content=content,
+            gateway=gateway,
+            tokens=tokens,
+        )
+        yield plane
+
+
+async def run(
+    layout: Layout,
+    installation: Installation,
+    settings: Settings,
+    endpoints: Mapping[str, str],
+    registry: Mapping[str, str],
+) -> None:
+    """Serve until SIGTERM or SIGINT. Environments go on without us."""
+    stopping = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stopping.set)
+    async with compose(layout, installation, settings, endpoints, registry) as plane:
+        config = uvicorn.Config(
+            plane.app,
+            host=installation.bind,
+            port=installation.front_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=65,
+            timeout_graceful_shutdown=_GRACE,
+            limit_concurrency=2000,
+        )
+        front = _Front(config)
+        tasks = {
+            asyncio.create_task(plane.loop.run(), name="reconcile"),
+            asyncio.create_task(plane.content.run(), name="content"),
+            asyncio.create_task(front.serve(), name="front door"),
+            asyncio.create_task(_sweep(plane.tokens), name="sweep"),
+            asyncio.create_task(stopping.wait(), name="stop"),
+        }
+        plane.healthy = True
+        log.info("serving on %s", installation.endpoint)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        plane.healthy = False
+        front.should_exit = True
+        for task in tasks - done:
+            if task.get_name() != "front door":
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            if task.get_name() != "stop":
+                log.error("the part %r ended by itself; the control plane ends with it", task.get_name())
+                task.result()
+
+
+class _Front(uvicorn.Server):
+    """uvicorn's server, whose signals are ours."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _ids(store: EnvironmentStore) -> list[str]:
+    return [environment.id for environment in await store.all()]
+
+
+async def _sources(store: EnvironmentStore) -> list[Source]:
+    return [
+        Source(
+            environment_id=environment.id,
+            bucket=environment.desired["SourceBucketArn"].split(":::", 1)[1],
+            prefix=environment.desired["DagS3Path"],
+            role_arn=environment.desired["ExecutionRoleArn"],
+            region=environment.key.region,
+        )
+        for environment in await store.all()
+        if GOALS[environment.status] is Goal.RUN
+    ]
+
+
+async def _sweep(tokens: TokenStore) -> None:
+    while True:
+        with suppress(Temporary):
+            await tokens.sweep(now())
+        await asyncio.sleep(_SWEEP)
+
+
+def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str]) -> Site:
+    return Site(
+        database_address=installation.postgres_url.rpartition("@")[2],
+        broker_address=installation.valkey_url.rpartition("@")[2],
+        control_url=installation.endpoint,
+        aws_endpoint_url=installation.endpoint,
+        aws_endpoint_urls=endpoints,
+        ca_bundle=str(layout.ca_bundle),
+    )

@@ -1,0 +1,118 @@
+"""What the gateway asks of the store and of the backend: the parts that `gateway.ports` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from aerodrome.backends.base import Backend
+from aerodrome.domain import versions
+from aerodrome.domain.component import ComponentState, Output
+from aerodrome.domain.environment import Environment
+from aerodrome.domain.plan import Plan
+from aerodrome.errors import Permanent, Temporary
+from aerodrome.gateway import Gateway
+from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
+from aerodrome.server.world import RuntimePlanner, tool, web_addresses
+from aerodrome.store.environments import EnvironmentStore
+from aerodrome.store.tokens import StoredSession, TokenStore
+
+
+class Door:
+    """Tokens, sessions and environments for the gateway, and its routes for the reconciler."""
+
+    def __init__(
+        self,
+        store: EnvironmentStore,
+        tokens: TokenStore,
+        backend: Backend,
+        planner: RuntimePlanner,
+        now: Callable[[], datetime],
+        *,
+        by_address: bool,
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._backend = backend
+        self._planner = planner
+        self._now = now
+        self._by_address = by_address
+
+    async def redeem_web_token(self, token: str) -> Redeemed | None:
+        found = await self._tokens.redeem_web(token, self._now())
+        if found is None:
+            return None
+        return Redeemed(found.environment_id, found.username, found.roles, found.iam_identity)
+
+    async def check_cli_token(self, token: str) -> CliGrant | None:
+        found = await self._tokens.check_cli(token, self._now())
+        return found if found is None else CliGrant(found.environment_id, found.iam_identity)
+
+    async def remember_session(
+        self, credential_hash: str, environment_id: str, principal: Principal, expires: datetime
+    ) -> None:
+        session = StoredSession(environment_id, principal.user, principal.iam_identity, principal.roles, expires)
+        await self._tokens.remember_session(credential_hash, session)
+
+    async def session(self, credential_hash: str) -> Session | None:
+        found = await self._tokens.session(credential_hash, self._now())
+        if found is None:
+            return None
+        principal = Principal(found.username, found.roles, found.iam_identity)
+        return Session(found.environment_id, principal, found.expires_at)
+
+    async def revoke_session(self, credential_hash: str) -> None:
+        await self._tokens.revoke(credential_hash)
+
+    async def identity_secret(self, environment_id: str) -> bytes:
+        secrets = await self._store.secrets(environment_id)
+        if secrets is None:
+            raise Temporary("The environment is being deleted.")
+        return secrets.identity_secret.encode()
+
+    async def run_cli(self, environment_id: str, argv: Sequence[str], timeout: float) -> Output:
+        environment = await self._store.by_id(environment_id)
+        secrets = await self._store.secrets(environment_id)
+        if environment is None or secrets is None:
+            raise Permanent("The environment is being deleted.")
+        plan = self._planner.plan(environment, secrets)
+        try:
+            return await self._backend.exec(environment_id, tool(plan, tuple(argv)), timeout=timeout)
+        except Temporary as error:
+            raise TimeoutError(str(error)) from error
+
+    async def web_servers(self, environment: Environment) -> list[str]:
+        secrets = await self._store.secrets(environment.id)
+        if secrets is None:
+            return []
+        observed = await self._backend.observe(environment.id)
+        return web_addresses(self._planner.plan(environment, secrets), observed)
+
+    def route(self, environment: Environment, address: str, upstreams: Sequence[str]) -> Route:
+        version = versions.get(environment.desired["AirflowVersion"])
+        return Route(
+            environment_id=environment.id,
+            key=environment.key,
+            host=environment.host,
+            upstreams=tuple(upstreams),
+            login_path=version.login_path,
+            cookie_name=version.cookie,
+            airflow_major=int(version.version.split(".", 1)[0]),
+            address=address if self._by_address else None,
+        )
+
+
+class GatewayRoutes:
+    """The reconciler's `Routes`: one route per environment, repaired on every pass."""
+
+    def __init__(self, gateway: Gateway, store: EnvironmentStore, door: Door) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._door = door
+
+    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None:
+        address = (await self._store.addresses()).get(environment.id, "127.0.0.1")
+        await self._gateway.add(self._door.route(environment, address, web_addresses(plan, observed)))
+
+    async def drop(self, environment_id: str) -> None:
+        await self._gateway.remove(environment_id)

@@ -1,0 +1,89 @@
+"""The pool of connections to our own database, and its migrations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from aerodrome.errors import Temporary
+
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+_MIGRATION_LOCK = 4610_0001
+DATABASE = "aerodrome"
+
+
+async def create_database(server_url: str) -> str:
+    """Make our database on the server unless it is there; return its URL."""
+    async with await AsyncConnection.connect(f"{server_url}/postgres", autocommit=True) as connection:
+        found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+        if await found.fetchone() is None:
+            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # another was first
+                await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+            await connection.execute(
+                sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE))
+            )
+    return f"{server_url}/{DATABASE}"
+
+
+async def migrate(url: str) -> list[str]:
+    """Apply the migrations that are missing, each in a transaction; return their names. Safe to run twice at once."""
+    scripts = sorted(
+        (entry for entry in files("aerodrome.store").joinpath("migrations").iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    applied: list[str] = []
+    async with await AsyncConnection.connect(url) as connection:
+        for script in scripts:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+                await connection.execute(
+                    "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, at timestamptz DEFAULT now())"
+                )
+                done = await connection.execute("SELECT 1 FROM migrations WHERE name = %s", (script.name,))
+                if await done.fetchone() is not None:
+                    continue
+                await connection.execute(script.read_text().encode())
+                await connection.execute("INSERT INTO migrations (name) VALUES (%s)", (script.name,))
+                applied.append(script.name)
+    return applied
+
+
+@asynccontextmanager
+async def open_pool(url: str, *, size: int = 12) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections, each checked before use, so that a restarted server is survived."""
+    options: dict[str, Any] = {"row_factory": dict_row}
+    pool: Pool = AsyncConnectionPool(
+        url,
+        min_size=2,
+        max_size=size,
+        kwargs=options,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+        timeout=10,
+    )
+    await pool.open(wait=True)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
+    """One transaction.
+
+    Raises:
+        Temporary: the database is away for a moment.
+    """
+    try:
+        async with pool.connection() as connection, connection.transaction():
+            yield connection
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise Temporary(f"The database is away: {error}", retry_after=1.0) from error

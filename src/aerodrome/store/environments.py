@@ -1,0 +1,188 @@
+"""The environments' rows: insert, read, compare-and-set. Sensitive members lie sealed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.store.database import Pool, transaction
+from aerodrome.store.vault import Vault
+
+# Members of the specification that the model marks sensitive (mwaa-spec 1.3).
+_SENSITIVE = ("AirflowConfigurationOptions",)
+_SEALED = "sealed:"
+_COLUMNS = "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation"
+
+
+class DuplicateName(Exception):
+    """There is an environment of this name already."""
+
+
+class AddressTaken(Exception):
+    """Another environment got this loopback address first: choose the next."""
+
+
+class EnvironmentStore:
+    """Reads and writes of `environments`. A write names the generation it read; None back means somebody was first."""
+
+    def __init__(self, pool: Pool, vault: Vault) -> None:
+        self._pool = pool
+        self._vault = vault
+
+    async def insert(self, environment: Environment, address: str, secrets: EnvironmentSecrets) -> None:
+        """Add the row.
+
+        Raises:
+            DuplicateName: the key is taken. AddressTaken: the loopback address is taken.
+        """
+        sealed = self._vault.seal(json.dumps(secrets.to_json()).encode(), environment.id)
+        key = environment.key
+        try:
+            async with transaction(self._pool) as connection:
+                await connection.execute(
+                    "INSERT INTO environments (id, partition, account, region, name, status, desired, last_update,"
+                    " host, address, secrets, created_at, generation) VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+                    (
+                        environment.id,
+                        key.partition,
+                        key.account,
+                        key.region,
+                        key.name,
+                        environment.status,
+                        self._pack(environment.id, environment.desired),
+                        _pack_update(environment.last_update),
+                        environment.host,
+                        address,
+                        sealed,
+                        environment.created_at,
+                        environment.generation,
+                    ),
+                )
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.constraint_name == "environments_address_key":
+                raise AddressTaken(address) from error
+            raise DuplicateName(key.name) from error
+
+    async def get(self, key: EnvironmentKey) -> Environment | None:
+        return await self._one("partition = %s AND account = %s AND region = %s AND name = %s",
+                               (key.partition, key.account, key.region, key.name))  # fmt: skip
+
+    async def by_id(self, environment_id: str) -> Environment | None:
+        return await self._one("id = %s", (environment_id,))
+
+    async def list_names(self, partition: str, account: str, region: str, after: str, limit: int) -> list[str]:
+        """Names in order, the first one after `after`."""
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute(
+                "SELECT name FROM environments WHERE partition = %s AND account = %s AND region = %s"
+                ' AND name COLLATE "C" > %s ORDER BY name COLLATE "C" LIMIT %s',
+                (partition, account, region, after, limit),
+            )
+            return [row["name"] for row in await rows.fetchall()]
+
+    async def all(self) -> list[Environment]:
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute(f"SELECT {_COLUMNS} FROM environments ORDER BY created_at")  # noqa: S608
+            return [self._unpack(row) for row in await rows.fetchall()]
+
+    async def addresses(self) -> dict[str, str]:
+        """Environment id -> loopback address."""
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute("SELECT id, address FROM environments")
+            return {row["id"]: row["address"] for row in await rows.fetchall()}
+
+    async def secrets(self, environment_id: str) -> EnvironmentSecrets | None:
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute("SELECT secrets FROM environments WHERE id = %s", (environment_id,))
+            row = await rows.fetchone()
+        if row is None:
+            return None
+        return EnvironmentSecrets.from_json(json.loads(self._vault.open(bytes(row["secrets"]), environment_id)))
+
+    async def update(self, before: Environment, **changes: Any) -> Environment | None:
+        """Write `changes` if nobody wrote since `before` was read; the new row, or None."""
+        after = replace(before, generation=before.generation + 1, **changes)
+        async with transaction(self._pool) as connection:
+            done = await connection.execute(
+                "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s"
+                " WHERE id = %s AND generation = %s",
+                (
+                    after.status,
+                    self._pack(after.id, after.desired),
+                    None if after.applied is None else self._pack(after.id, after.applied),
+                    _pack_update(after.last_update),
+                    after.generation,
+                    after.id,
+                    before.generation,
+                ),
+            )
+            return after if done.rowcount == 1 else None
+
+    async def delete(self, environment_id: str) -> None:
+        """Remove the row, its tokens and sessions. Absent is success."""
+        async with transaction(self._pool) as connection:
+            await connection.execute("DELETE FROM environments WHERE id = %s", (environment_id,))
+
+    @asynccontextmanager
+    async def lease(self, environment_id: str) -> AsyncIterator[bool]:
+        """Whether we alone may reconcile the environment while the block runs; the server frees it if we die."""
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute(
+                "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 4610)) AS held", (environment_id,)
+            )
+            row = await rows.fetchone()
+            yield bool(row and row["held"])
+
+    async def _one(self, where: str, values: tuple[str, ...]) -> Environment | None:
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute(f"SELECT {_COLUMNS} FROM environments WHERE {where}", values)  # noqa: S608
+            row = await rows.fetchone()
+        return None if row is None else self._unpack(row)
+
+    def _pack(self, environment_id: str, members: Mapping[str, Any]) -> Jsonb:
+        packed = dict(members)
+        for name in _SENSITIVE:
+            if name in packed:
+                sealed = self._vault.seal(json.dumps(packed[name]).encode(), f"{environment_id}/{name}")
+                packed[name] = _SEALED + base64.b64encode(sealed).decode()
+        return Jsonb(packed)
+
+    def _open(self, environment_id: str, packed: Mapping[str, Any]) -> dict[str, Any]:
+        members = dict(packed)
+        for name in _SENSITIVE:
+            value = members.get(name)
+            if isinstance(value, str) and value.startswith(_SEALED):
+                sealed = base64.b64decode(value[len(_SEALED) :])
+                members[name] = json.loads(self._vault.open(sealed, f"{environment_id}/{name}"))
+        return members
+
+    def _unpack(self, row: DictRow) -> Environment:
+        update = row["last_update"]
+        return Environment(
+            id=row["id"],
+            key=EnvironmentKey(row["partition"], row["account"], row["region"], row["name"]),
+            status=Status(row["status"]),
+            desired=self._open(row["id"], row["desired"]),
+            applied=None if row["applied"] is None else self._open(row["id"], row["applied"]),
+            last_update=None
+            if update is None
+            else LastUpdate(**{**update, "created_at": datetime.fromisoformat(update["created_at"])}),
+            host=row["host"],
+            created_at=row["created_at"],
+            generation=row["generation"],
+        )
+
+
+def _pack_update(update: LastUpdate | None) -> Jsonb | None:
+    return None if update is None else Jsonb({**asdict(update), "created_at": update.created_at.isoformat()})

@@ -1,0 +1,35 @@
+"""The real command line with another control plane: one that only answers, so that these tests need no Airflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from aerodrome.cli import main, starting
+from aerodrome.layout import Layout
+from aerodrome.machineroom import control, room
+from aerodrome.machineroom.installation import Installation
+from aerodrome.supervision import Program
+
+ANSWERER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def stand_in(layout: Layout, installation: Installation, surroundings: Mapping[str, str]) -> Program:
+    real = control.program(layout, installation, surroundings)
+    return replace(real, argv=(sys.executable, "-I", "-u", "-c", ANSWERER, str(installation.front_port)))
+
+
+starting.up = partial(room.up, control_program=stand_in)
+
+if __name__ == "__main__":
+    main.main()

@@ -1,0 +1,147 @@
+"""A world for the reconciler that remembers what it was told, fails on request, and outlives a control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aerodrome.backends.fake import FakeBackend
+from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
+from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.plan import Plan, name_component
+from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.reconcile.ports import ContentState, Services
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SECRETS = EnvironmentSecrets("fernet", "secret", "jwt", "db", "broker", "identity", "token")
+
+
+def component(slot: str, kind: ComponentKind, version: str = "1") -> Component:
+    draft = Component("", slot, kind, "3.3.1-test", (kind.value, version), ports=("web",) if "web" in slot else ())
+    return name_component(draft)
+
+
+@dataclass
+class World:
+    """Implements every port but the backend, which is a FakeBackend."""
+
+    backend: FakeBackend = field(default_factory=FakeBackend)
+    scope: str = "runtimes"
+    databases: set[str] = field(default_factory=set)
+    brokers: set[str] = field(default_factory=set)
+    content: set[str] = field(default_factory=set)
+    routes: set[str] = field(default_factory=set)
+    sick: dict[str, str] = field(default_factory=dict)
+    told: list[tuple[str, str]] = field(default_factory=list)
+    results: set[str] = field(default_factory=set)
+    version: str = "1"
+
+    def services(self) -> Services:
+        return Services(
+            backend=self.backend,
+            runtimes=self,
+            databases=_Set(self.databases),
+            brokers=_Set(self.brokers),
+            content=_Content(self.content),
+            routes=_Routes(self.routes),
+            health=self,
+        )
+
+    def left_of(self, environment_id: str) -> list[str]:
+        """What still belongs to the environment."""
+        kept = {"database": self.databases, "broker": self.brokers, "content": self.content, "route": self.routes}
+        left = [name for name, ids in kept.items() if environment_id in ids]
+        if self.backend.components.get(environment_id):
+            left.append("components")
+        if environment_id in self.backend.known:
+            left.append("files")
+        return left
+
+    def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
+        kinds = ComponentKind
+        components = (
+            component("webserver-1", kinds.WEB_SERVER, self.version),
+            component("scheduler-1", kinds.SCHEDULER, self.version),
+            component("worker-1", kinds.WORKER, self.version),
+        )
+        return Plan("3.3.1-test", components, component("tool", kinds.JOB), 10)
+
+    async def is_built(self, runtime: str) -> bool:
+        return await self._has_run("build")
+
+    def build_job(self, runtime: str) -> Component:
+        return Component("build", "build", ComponentKind.JOB, "", ("build",))
+
+    async def has_template(self, runtime: str) -> bool:
+        return await self._has_run("template")
+
+    def template_job(self, runtime: str) -> Component:
+        return Component("template", "template", ComponentKind.JOB, "", ("template",))
+
+    async def _has_run(self, name: str) -> bool:
+        """Whether the job's result is there; as in life it outlives the job."""
+        state = (await self.backend.observe(self.scope)).get(name)
+        if state is not None and state.phase is Phase.SUCCEEDED:
+            self.results.add(name)
+        return name in self.results
+
+    async def problems(
+        self, environment: Environment, secrets: EnvironmentSecrets, plan: Plan, observed: Mapping[str, ComponentState]
+    ) -> Mapping[str, str]:
+        return dict(self.sick)
+
+    async def record(
+        self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        self.told.append((type_, message))
+
+
+@dataclass
+class _Set:
+    ids: set[str]
+
+    async def ensure(self, environment_id: str, *rest: object) -> None:
+        self.ids.add(environment_id)
+
+    async def drop(self, environment_id: str) -> None:
+        self.ids.discard(environment_id)
+
+
+@dataclass
+class _Content:
+    ids: set[str]
+
+    async def ensure(self, environment: Environment) -> ContentState:
+        first = environment.id not in self.ids
+        self.ids.add(environment.id)
+        return ContentState(None if first else NOW, None)
+
+    async def drop(self, environment_id: str) -> None:
+        self.ids.discard(environment_id)
+
+
+@dataclass
+class _Routes:
+    ids: set[str]
+
+    async def ensure(self, environment: Environment, *rest: object) -> None:
+        self.ids.add(environment.id)
+
+    async def drop(self, environment_id: str) -> None:
+        self.ids.discard(environment_id)
+
+
+def environment(name: str = "demo", region: str = "eu-west-1", id_: str = "0123456789ab") -> Environment:
+    return Environment(
+        id=id_,
+        key=EnvironmentKey("aws", "100000000001", region, name),
+        status=Status.CREATING,
+        desired={"AirflowVersion": "3.3.1", "AirflowConfigurationOptions": {"core.parallelism": "7"}},
+        applied=None,
+        last_update=LastUpdate("PENDING", NOW),
+        host="127.83.1.1",
+        created_at=NOW,
+        generation=1,
+    )
