@@ -49,7 +49,7 @@ class EnvironmentKey:
     @classmethod
     def from_arn(cls, arn: str) -> EnvironmentKey | None:
         match = _ARN.fullmatch(arn)
-        return cls(*match.groups()) if match else None
+        return cls(match[1], match[3], match[2], match[4]) if match else None
 
 
 @dataclass(frozen=True, slots=True)

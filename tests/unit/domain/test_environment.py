@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from aerodrome.domain.description import describe
+from aerodrome.domain.environment import EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.lifecycle import ALLOWED, GOALS, Goal, refusal
+from support.world import NOW, environment
+
+
+def test_the_same_name_in_two_regions_is_two_environments() -> None:
+    here = EnvironmentKey("aws", "100000000001", "eu-west-1", "demo")
+    there = replace(here, region="us-east-1")
+    assert here != there
+    assert here.arn != there.arn
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_an_arn_and_back(partition: str) -> None:
+    key = EnvironmentKey(partition, "100000000001", "eu-west-1", "a-B_9")
+    assert EnvironmentKey.from_arn(key.arn) == key
+    assert EnvironmentKey.from_arn(key.arn + "/x") is None
+    assert EnvironmentKey.from_arn("arn:aws:s3:::bucket") is None
+
+
+def test_every_status_has_a_goal() -> None:
+    assert set(GOALS) == set(Status)
+    assert GOALS[Status.CREATE_FAILED] is Goal.STOP
+
+
+@pytest.mark.parametrize("operation", sorted(ALLOWED))
+@pytest.mark.parametrize("status", list(Status))
+def test_legal_is_what_the_table_says(operation: str, status: Status) -> None:
+    reason = refusal(operation, status)
+    assert (reason is None) == (status in ALLOWED[operation])
+    if reason is not None:
+        assert reason.startswith(f"Environments with {status} status cannot")
+
+
+def test_deleting_what_is_being_created_is_legal() -> None:
+    assert refusal("DeleteEnvironment", Status.CREATING) is None
+
+
+def test_unset_members_are_left_out_and_last_update_is_always_there() -> None:
+    shown = describe(replace(environment(), last_update=None))
+    assert shown["LastUpdate"] == {"Status": "PENDING", "CreatedAt": NOW}
+    assert shown["WebserverUrl"] == "127.83.1.1"
+    assert "KmsKey" not in shown
+    assert None not in shown.values()
+
+
+def test_a_failed_create_shows_its_reason_and_no_web_server() -> None:
+    failed = replace(
+        environment(),
+        status=Status.CREATE_FAILED,
+        last_update=LastUpdate("FAILED", NOW, "INCORRECT_CONFIGURATION", "no module named foo"),
+    )
+    shown = describe(failed)
+    assert shown["LastUpdate"]["Error"] == {
+        "ErrorCode": "INCORRECT_CONFIGURATION",
+        "ErrorMessage": "no module named foo",
+    }
+    assert "WebserverUrl" not in shown
+
+
+def test_what_is_in_force_is_shown_not_what_was_asked_for_since() -> None:
+    made = replace(environment(), applied={"Schedulers": 1}, desired={"Schedulers": 2})
+    assert describe(made)["Schedulers"] == 1

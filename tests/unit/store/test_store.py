@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from aerodrome.domain.environment import Status
+from aerodrome.errors import Permanent, Temporary
+from aerodrome.store.database import Pool, migrate
+from aerodrome.store.environments import AddressTaken, DuplicateName, EnvironmentStore
+from aerodrome.store.events import EventStore
+from aerodrome.store.tokens import StoredSession, TokenStore
+from aerodrome.store.vault import Vault
+from support.world import NOW, SECRETS, environment
+
+VAULT = Vault(b"k" * 32)
+
+
+@pytest.fixture
+def store(pool: Pool) -> EnvironmentStore:
+    return EnvironmentStore(pool, VAULT)
+
+
+async def test_a_row_comes_back_as_it_was(store: EnvironmentStore) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    assert await store.get(made.key) == made
+    assert await store.by_id(made.id) == made
+    assert await store.secrets(made.id) == SECRETS
+
+
+async def test_secrets_and_sensitive_options_lie_sealed(store: EnvironmentStore, pool: Pool) -> None:
+    made = replace(environment(), desired={"AirflowConfigurationOptions": {"smtp.smtp_password": "hunter2"}})
+    await store.insert(made, "127.83.1.1", SECRETS)
+    async with pool.connection() as connection:
+        row = await (await connection.execute("SELECT environments::text AS whole FROM environments")).fetchone()
+    assert row is not None
+    assert "hunter2" not in row["whole"]
+    assert (await store.by_id(made.id)) == made
+
+
+async def test_another_master_key_opens_nothing(store: EnvironmentStore, pool: Pool) -> None:
+    await store.insert(environment(), "127.83.1.1", SECRETS)
+    with pytest.raises(Permanent, match="master key"):
+        await EnvironmentStore(pool, Vault(b"x" * 32)).secrets(environment().id)
+
+
+def test_a_sealed_record_does_not_open_elsewhere() -> None:
+    sealed = VAULT.seal(b"text", "row-1")
+    assert VAULT.open(sealed, "row-1") == b"text"
+    with pytest.raises(Permanent):
+        VAULT.open(sealed, "row-2")
+    with pytest.raises(Permanent):
+        VAULT.open(sealed[:-1], "row-1")
+
+
+async def test_a_name_is_taken_in_its_region_alone(store: EnvironmentStore) -> None:
+    await store.insert(environment(), "127.83.1.1", SECRETS)
+    with pytest.raises(DuplicateName):
+        await store.insert(environment(id_="b" * 12), "127.83.1.2", SECRETS)
+    await store.insert(environment(region="us-east-1", id_="c" * 12), "127.83.1.3", SECRETS)
+    with pytest.raises(AddressTaken):
+        await store.insert(environment(name="other", id_="d" * 12), "127.83.1.3", SECRETS)
+
+
+async def test_of_two_creates_at_once_one_wins(store: EnvironmentStore) -> None:
+    tries = [store.insert(environment(id_=f"{n:012x}"), f"127.83.2.{n}", SECRETS) for n in range(5)]
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["DuplicateName"] * 4 + ["NoneType"]
+
+
+async def test_a_write_on_an_old_generation_changes_nothing(store: EnvironmentStore) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    first = await store.update(made, status=Status.DELETING)
+    assert first is not None
+    assert await store.update(made, status=Status.AVAILABLE) is None
+    assert await store.by_id(made.id) == first
+
+
+async def test_names_are_listed_in_order_and_in_pages(store: EnvironmentStore) -> None:
+    for number, name in enumerate(["b", "a", "C", "d"]):
+        await store.insert(environment(name, id_=f"{number:012x}"), f"127.83.3.{number}", SECRETS)
+    scope = ("aws", "100000000001", "eu-west-1")
+    assert await store.list_names(*scope, "", 3) == ["C", "a", "b"]
+    assert await store.list_names(*scope, "b", 3) == ["d"]
+    assert await store.list_names("aws", "100000000001", "us-east-1", "", 3) == []
+
+
+async def test_a_web_token_is_used_once_and_in_time(store: EnvironmentStore, pool: Pool) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    tokens = TokenStore(pool)
+    for token in ("one", "late"):
+        await tokens.add(token, "web", made.id, "user/a", "user/a", ["Admin"], NOW)
+    tries = await asyncio.gather(*(tokens.redeem_web("one", NOW) for _ in range(5)))
+    assert [found is not None for found in tries].count(True) == 1
+    assert await tokens.redeem_web("late", NOW + timedelta(seconds=61)) is None
+    assert await tokens.redeem_web("unknown", NOW) is None
+    assert await tokens.check_cli("late", NOW) is None, "a web token is no CLI token"
+
+
+async def test_a_revoked_session_stays_revoked(store: EnvironmentStore, pool: Pool) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    tokens = TokenStore(pool)
+    session = StoredSession(made.id, "user/a", "user/a", ("Viewer",), NOW + timedelta(hours=12))
+    await tokens.remember_session("ab", session)
+    assert await tokens.session("ab", NOW) == session
+    assert await tokens.session("ab", NOW + timedelta(hours=13)) is None
+    await tokens.revoke("ab")
+    await tokens.remember_session("ab", session)
+    assert await tokens.session("ab", NOW) is None
+
+
+async def test_deleting_an_environment_ends_its_sessions_and_keeps_its_events(
+    store: EnvironmentStore, pool: Pool
+) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    tokens, events = TokenStore(pool), EventStore(pool)
+    session = StoredSession(made.id, "user/a", "user/a", (), NOW + timedelta(hours=12))
+    await tokens.remember_session("ab", session)
+    await events.append(made.id, made.key, "create.requested", "CreateEnvironment", actor="arn", data={"n": 1})
+    await store.delete(made.id)
+    await store.delete(made.id)
+    assert await tokens.session("ab", NOW) is None
+    history = await events.after(made.key, 0)
+    assert [(event.type, event.data) for event in history] == [("create.requested", {"n": 1})]
+    assert await events.after(made.key, history[-1].id) == []
+
+
+async def test_migrations_may_run_twice_at_once(database_url: str) -> None:
+    assert await asyncio.gather(migrate(database_url), migrate(database_url)) == [[], []]
+
+
+async def test_a_connection_that_breaks_is_temporary(store: EnvironmentStore, pool: Pool) -> None:
+    with pytest.raises(Temporary, match="away"):
+        async with store.lease("a"), pool.connection() as other:
+            await other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
