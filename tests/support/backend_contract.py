@@ -166,7 +166,7 @@ class BackendContract:
         assert await harness.backend.observe(harness.one) == {}
 
     async def test_exec_ends_in_time(self, harness: Harness) -> None:
-        with pytest.raises(Temporary, match="did not end within 0.5 s"):
+        with pytest.raises(Temporary, match=r"did not end within 0\.5 s"):
             await harness.backend.exec(harness.one, harness.component("hangs", "tool"), timeout=0.5)
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from aerodrome.api.context import Context
 from aerodrome.domain.environment import EnvironmentKey
-from aerodrome.domain.policy import authorise
+from aerodrome.domain.policy import authorise, request_context
 from aerodrome.errors import ApiError, Temporary, validation_error
 from aerodrome.identity import Verifier
 from aerodrome.store.events import Event
@@ -45,8 +45,10 @@ def history_routes(context: Context, verifier: Verifier, wire: Wire) -> list[Rou
         key = EnvironmentKey(principal.partition, principal.account, caller.region, request.path_params["name"])
         environment = await context.store.get(key)
         tags = {} if environment is None else environment.desired.get("Tags") or {}
-        resource_tags = {f"aws:ResourceTag/{tag}": value for tag, value in tags.items()}
-        authorise(principal, "airflow:GetEnvironment", key.arn, resource_tags)
+        peer = request.client.host if request.client else ""
+        asked = request_context(now=context.now(), region=caller.region, source_ip=peer, secure=False)
+        context_keys = dict(asked) | {f"aws:ResourceTag/{tag}": value for tag, value in tags.items()}
+        authorise(principal, "airflow:GetEnvironment", key.arn, context_keys)
         after = request.query_params.get("after", "0")
         if not after.isdecimal() or len(after) > 18:
             raise validation_error("after: it must be the Id of an event.")

@@ -15,7 +15,7 @@ from aerodrome.domain import creation
 from aerodrome.domain.description import describe
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
 from aerodrome.domain.lifecycle import refusal
-from aerodrome.domain.policy import authorise, roles_allowed
+from aerodrome.domain.policy import authorise, request_context, roles_allowed
 from aerodrome.domain.principal import Principal
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import ApiError, access_denied, not_found, validation_error
@@ -29,14 +29,18 @@ async def create_environment(context: Context, call: Call) -> Output:
     """Check everything, insert the row, poke the reconciler."""
     key = key_of(call, call.params["Name"])
     tags = call.params.get("Tags") or {}
-    context_keys = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
-    _allow(call, key, **context_keys, **({"aws:TagKeys": list(tags)} if tags else {}))
+    tag_keys = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
+    context_keys = _context_keys(context, call) | tag_keys | ({"aws:TagKeys": list(tags)} if tags else {})
+    authorise(call.caller, "airflow:CreateEnvironment", key.arn, context_keys)
+    if tags:
+        authorise(call.caller, "airflow:TagResource", key.arn, context_keys)
     members = creation.complete(call.params, strict=context.strict)
     creation.check(members, strict=context.strict)
     if await context.store.get(key) is not None:
         raise _duplicate(key)
     role_arn = members["ExecutionRoleArn"]
-    authorise(call.caller, "iam:PassRole", role_arn, {"iam:PassedToService": "airflow.amazonaws.com"})
+    passed = {**_context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
+    authorise(call.caller, "iam:PassRole", role_arn, passed)
     credentials = await assume(context, role_arn, key.name)
     await check_bucket(context, credentials, members, key.region)
     environment = await _insert(context, key, members)
@@ -82,7 +86,7 @@ async def get_environment(context: Context, call: Call) -> Output:
 async def list_environments(context: Context, call: Call) -> Output:
     """Names in order; the token is sealed and bound to account and region, so that a foreign one is refused."""
     principal = call.caller
-    authorise(principal, "airflow:ListEnvironments", "*", {})
+    authorise(principal, "airflow:ListEnvironments", "*", _context_keys(context, call))
     limit = call.params.get("MaxResults") or _PAGE
     scope = f"ListEnvironments/{principal.partition}/{principal.account}/{call.region}"
     after = paging.open_token(context.vault, scope, call.params.get("NextToken"))
@@ -162,16 +166,18 @@ def airflow_identity(principal: Principal) -> str:
     return identity if len(identity) <= _NAME_LIMIT else hashlib.sha256(identity.encode()).hexdigest()
 
 
-def _allow(call: Call, key: EnvironmentKey, **context_keys: object) -> None:
-    authorise(call.caller, f"airflow:{call.operation}", key.arn, context_keys)
+def _context_keys(context: Context, call: Call, environment: Environment | None = None) -> dict[str, object]:
+    """What conditions of policies may ask about: the request itself, and the tags of the environment."""
+    keys = request_context(now=context.now(), region=call.region, source_ip=call.source_ip, secure=False)
+    tags = {} if environment is None else environment.desired.get("Tags") or {}
+    return dict(keys) | {f"aws:ResourceTag/{tag}": value for tag, value in tags.items()}
 
 
 async def _authorised(context: Context, call: Call, name: str) -> Environment:
     """The environment, for a caller who may do this to it; who may not doesn't learn whether it is there."""
     key = key_of(call, name)
     environment = await context.store.get(key)
-    tags = {} if environment is None else environment.desired.get("Tags") or {}
-    _allow(call, key, **{f"aws:ResourceTag/{tag}": value for tag, value in tags.items()})
+    authorise(call.caller, f"airflow:{call.operation}", key.arn, _context_keys(context, call, environment))
     if environment is None:
         raise _unknown(key)
     return environment
@@ -181,13 +187,8 @@ async def _with_roles(context: Context, call: Call) -> tuple[Environment, list[s
     """The environment and the Airflow roles that the caller's policies grant on it (mwaa-spec 7.3)."""
     key = key_of(call, call.params["Name"])
     environment = await context.store.get(key)
-    tags = {} if environment is None else environment.desired.get("Tags") or {}
-    granted = roles_allowed(
-        call.caller,
-        f"airflow:{call.operation}",
-        key,
-        {f"aws:ResourceTag/{tag}": value for tag, value in tags.items()},
-    )
+    context_keys = _context_keys(context, call, environment)
+    granted = roles_allowed(call.caller, f"airflow:{call.operation}", key, context_keys)
     if not granted:
         raise access_denied("No Airflow role granted in IAM.")
     if environment is None:

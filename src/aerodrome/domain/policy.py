@@ -75,7 +75,7 @@ def decide(principal: Principal, action: str, resource: str, context: Mapping[st
         (_ROOT_POLICY, *principal.policies) if is_root else principal.policies,
         action,
         resource,
-        {**(context or {}), **principal_context(principal)},
+        _with_caller(context or {}, principal),
         boundary=principal.boundary,
         session_policies=principal.session_policies,
     )
@@ -126,6 +126,18 @@ def request_context(*, now: datetime, region: str, source_ip: str, secure: bool)
         "aws:SourceIp": source_ip or None,
         "aws:SecureTransport": secure,
     }
+
+
+def _with_caller(context: Mapping[str, object], principal: Principal) -> dict[str, object]:
+    """The context, where nothing but the principal says who calls, in whatever case a key is spelled."""
+    own = principal_context(principal)
+    taken = {key.lower() for key in own}
+    others = {
+        key: value
+        for key, value in context.items()
+        if key.lower() not in taken and not key.lower().startswith("aws:principaltag/")
+    }
+    return {**others, **own}
 
 
 def _effects(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context) -> set[str]:

@@ -48,7 +48,7 @@ class AirflowVersion:
     cookie: str  # that Airflow's own login sets; real clients read this name
     bearer: bool  # the cookie's value also works as `Authorization: Bearer`
     sso_prefix: str  # of the console's sign-in pages (mwaa-spec 7.2)
-    migrate: tuple[tuple[str, ...], ...]  # commands that make an empty database ready, in order
+    migrate: tuple[str, ...]  # argv that makes an empty database ready, and an older one current
     driver: str  # SQLAlchemy's dialect and driver for the metadata database
     names: Mapping[str, str]  # options whose names differ between the majors
     essential: Mapping[str, str] = field(default_factory=dict)  # options that only this line has, never overridden
@@ -155,7 +155,7 @@ _V331 = AirflowVersion(
     cookie="_token",
     bearer=True,
     sso_prefix="/pluginsv2/aws_mwaa",
-    migrate=(("db", "migrate"), ("sync-perm",)),
+    migrate=("python", "-P", "-m", "aerodrome_airflow.migrate"),
     driver="postgresql+psycopg",
     names=_NAMES_3,
     essential=_ESSENTIAL_3,

@@ -31,7 +31,7 @@ from aerodrome.content.sync import ContentSync
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import Site
 from aerodrome.errors import Temporary
-from aerodrome.gateway import Gateway
+from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.gateway.ports import Backstage
 from aerodrome.identity import Verifier
@@ -106,7 +106,12 @@ async def compose(
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         door = Door(store, tokens, backend, planner, now, by_address=installation.web_host == "address")
 
-        gateway = Gateway(Backstage(door, door, door, now), partial(pki.issue, layout), installation.gateway_port)
+        gateway = Gateway(
+            port=installation.gateway_port,
+            bind="127.0.0.1" if installation.web_host == "name" else None,
+            certificate=partial(pki.issue, layout),
+            backstage=Backstage(door, door, door, now),
+        )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         content = ContentLoop(

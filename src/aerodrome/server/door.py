@@ -11,7 +11,7 @@ from aerodrome.domain.component import ComponentState, Output
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.plan import Plan
 from aerodrome.errors import Permanent, Temporary
-from aerodrome.gateway import Gateway
+from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
 from aerodrome.server.world import RuntimePlanner, tool, web_addresses
 from aerodrome.store.environments import EnvironmentStore

@@ -498,7 +498,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(JSON, JSON, JSON, JSON)
 def test_no_document_is_an_accident_and_deny_always_wins(
     effect: Any, action: Any, resource: Any, condition: Any

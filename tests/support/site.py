@@ -1,0 +1,86 @@
+"""A real installation as the end-to-end tests see it: a shell, a boto3 session, a home."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from aerodrome.layout import Layout
+from aerodrome.machineroom.installation import Installation, load
+
+PATIENCE = 600
+
+
+@dataclass
+class Site:
+    """The installation under test. `demo_output` is what `aerodrome demo` printed."""
+
+    home: Path
+    demo_output: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.home)
+
+    @property
+    def installation(self) -> Installation:
+        return load(self.layout)
+
+    def environment(self) -> dict[str, str]:
+        """What a shell has after `eval "$(aerodrome shell-env)"`, in an empty home."""
+        plain = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        passed = {k: v for k, v in os.environ.items() if k.startswith("UV_") or k.upper().endswith("_PROXY")}
+        trust = {k: v for k, v in os.environ.items() if k in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+        return {**plain, **passed, **trust, "HOME": str(self.home), "AERODROME_HOME": str(self.home), **self.variables}
+
+    def run(self, *argv: str | Path, timeout: float = PATIENCE, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(word) for word in argv], env=self.environment(), capture_output=True, text=True, timeout=timeout,
+            check=False, cwd="/", stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def aerodrome(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "aerodrome.cli.main", *argv, **options)
+
+    def aws(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.run(Path(sys.executable).parent / "aws", *argv, **options)
+
+    def client(self, service: str, region: str | None = None, **keys: str) -> Any:
+        """Stock boto3 with nothing but what `shell-env` prints."""
+        values = self.variables
+        return boto3.Session().client(
+            service,
+            region_name=region or values["AWS_REGION"],
+            endpoint_url=values["AWS_ENDPOINT_URL"],
+            aws_access_key_id=keys.get("key", values["AWS_ACCESS_KEY_ID"]),
+            aws_secret_access_key=keys.get("secret", values["AWS_SECRET_ACCESS_KEY"]),
+        )
+
+    @property
+    def bucket(self) -> str:
+        described = self.client("mwaa").get_environment(Name="demo")["Environment"]
+        return str(described["SourceBucketArn"].split(":::")[1])
+
+
+def wait_for(what: str, look: Callable[[], Any], patience: float = 120) -> Any:
+    """The first answer of `look` that is not None and not False."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:.0f} s in vain for: {what}")
+        time.sleep(0.5)

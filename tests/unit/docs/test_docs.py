@@ -1,0 +1,93 @@
+"""Docs that can't go stale: settings, compatibility rows and links are checked against the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from aerodrome.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+COMPATIBILITY = ROOT / "docs/reference/compatibility.md"
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def compatibility_rows() -> list[tuple[str, str, str]]:
+    """(feature, state, proof) of every row of the table."""
+    rows = []
+    for line in COMPATIBILITY.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 4 and cells[1] in ("works", "differs", "not yet"):
+            rows.append((cells[0], cells[1], cells[3]))
+    return rows
+
+
+def tests_in(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_there_are_rows() -> None:
+    assert len(compatibility_rows()) > 60
+
+
+@pytest.mark.parametrize(("feature", "state", "proof"), compatibility_rows())
+def test_a_row_that_claims_something_names_a_test_that_exists(feature: str, state: str, proof: str) -> None:
+    if state == "not yet":
+        return
+    named = TEST.findall(proof)
+    assert named, f"{feature}: a row that says '{state}' must name its test"
+    for file, function in named:
+        assert (ROOT / file).exists(), f"{feature}: {file} doesn't exist"
+        assert function in tests_in(ROOT / file), f"{feature}: {file} has no {function}"
+
+
+def test_every_operation_and_output_field_of_the_model_has_a_row() -> None:
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel, StructureShape
+
+    model = ServiceModel(Loader().load_service_model("mwaa", "service-2"), "mwaa")
+    environment = model.shape_for("Environment")
+    assert isinstance(environment, StructureShape)
+    text = "\n".join(feature for feature, _, _ in compatibility_rows())
+    missing = [name for name in [*model.operation_names, *environment.members] if f"`{name}`" not in text]
+    assert missing == []
+
+
+def test_every_setting_is_documented_with_its_description() -> None:
+    page = " ".join((ROOT / "docs/reference/settings.md").read_text().split())
+    for name, field in Settings.model_fields.items():
+        assert f"`AERODROME_{name.upper()}`" in page, name
+        assert field.description
+        assert " ".join(field.description.split()) in page, f"{name}: the page says something else than the code"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_readme_shows_the_two_commands_on_its_first_screen() -> None:
+    first_screen = (ROOT / "README.md").read_text().splitlines()[:20]
+    assert any(line.startswith("make run") for line in first_screen)
+    assert any(line.startswith("make test") for line in first_screen)
+
+
+def test_no_file_of_ours_is_too_long_to_hold_in_the_head() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / "src").rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}
+
+
+def test_lock_files_name_no_registry() -> None:
+    for lock in [*ROOT.glob("requirements/*.txt"), *(ROOT / "src").rglob("locks/*.txt")]:
+        assert "://" not in lock.read_text(), lock

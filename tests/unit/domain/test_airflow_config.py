@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from aerodrome.domain import airflow_config, classes, versions
+from aerodrome.domain.airflow_config import Facts, blocked_options, broker_acl, build, is_reserved, variable
+from aerodrome.domain.component import ComponentKind
+from aerodrome.domain.environment import EnvironmentKey
+
+FACTS = Facts(
+    version=versions.get("3.3.1"),
+    environment_class=classes.get("mw1.small"),
+    key=EnvironmentKey("aws", "100000000001", "eu-west-1", "demo"),
+    environment_id="0123456789ab",
+    host="0123456789ab.eu-west-1.airflow.localhost:8443",
+    database_url="postgresql://env_0123456789ab:DBPASS@127.0.0.1:4611/env_0123456789ab",
+    broker_url="redis://env_0123456789ab:BROKERPASS@127.0.0.1:4612/0",
+    broker_prefix="0123456789ab:",
+    fernet_key="FERNET",
+    secret_key="SECRETKEY",
+    jwt_secret="JWTSECRET",
+    identity_secret="IDENTITY",
+    aws_endpoint_url="http://127.0.0.1:4610",
+    aws_endpoint_urls={"s3": "https://s3.example"},
+    credentials_url="http://127.0.0.1:4610/credentials/0123456789ab",
+    credentials_token="CREDTOKEN",
+    ca_bundle="/pki/bundle.pem",
+)
+SECRETS = ("DBPASS", "BROKERPASS", "FERNET", "SECRETKEY", "JWTSECRET", "IDENTITY", "CREDTOKEN")
+WEB, WORKER, JOB = ComponentKind.WEB_SERVER, ComponentKind.WORKER, ComponentKind.JOB
+
+
+def everything(kind: ComponentKind, options: dict[str, str] | None = None) -> dict[str, str]:
+    made = build(FACTS, kind, options)
+    return {**made.variables, **made.templates, **made.secrets}
+
+
+class TestPrecedence:
+    def test_a_user_overrides_what_is_opinionated(self) -> None:
+        name = "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL"
+        assert everything(WORKER)[name] == "1"
+        assert everything(WORKER, {"workers.min_heartbeat_interval": "4"})[name] == "4"
+
+    def test_nobody_overrides_what_is_essential(self) -> None:
+        options = {"core.executor": "LocalExecutor", "Core.Fernet_Key": "mine", "core.load_examples": "True"}
+        assert everything(WORKER, options) == everything(WORKER)
+
+    def test_a_command_is_no_way_around(self) -> None:
+        options = {"core.fernet_key_cmd": "cat /etc/passwd", "api_auth.jwt_secret_secret": "x"}
+        assert everything(WORKER, options) == everything(WORKER)
+
+    def test_unknown_options_are_passed_on(self) -> None:
+        assert everything(WORKER, {"my_section.my.key": "v"})["AIRFLOW__MY_SECTION__MY_KEY"] == "v"
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_every_essential_option_is_blocked(self, kind: ComponentKind) -> None:
+        """An option that build() always decides must not be accepted and then ignored."""
+        ours = {"aerodrome": "mine"}
+        for option in FACTS.version.essential:
+            assert blocked_options([option]) == [option]
+        made = build(FACTS, kind, dict.fromkeys(FACTS.version.essential, ours["aerodrome"]))
+        assert "mine" not in made.variables.values()
+
+
+class TestOptions:
+    def test_only_the_first_dot_separates_the_section(self) -> None:
+        assert variable("celery_broker_transport_options.visibility_timeout") == (
+            "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"
+        )
+
+    def test_blocked_ones_are_listed_in_order(self) -> None:
+        options = ["core.parallelism", "webserver.base_url", "celery.broker_url", "core.sql_alchemy_conn_cmd"]
+        assert blocked_options(options) == ["celery.broker_url", "core.sql_alchemy_conn_cmd", "webserver.base_url"]
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            "email.email_backend",
+            "smtp.smtp_host",
+            "core.default_task_retries",
+            "core.parallelism",
+            "scheduler.catchup_by_default",
+            "celery.worker_autoscale",
+            "mwaa.triggerer_enabled",
+            "triggerer.capacity",
+            "secrets.backend",
+            "secrets.backend_kwargs",
+            "core.lazy_load_plugins",
+        ],
+    )
+    def test_what_mwaa_lists_may_be_set(self, option: str) -> None:
+        assert blocked_options([option]) == []
+
+    def test_reserved_variables(self) -> None:
+        assert is_reserved("AIRFLOW_HOME")
+        assert is_reserved("MWAA__DB__POSTGRES_HOST")
+        assert is_reserved("AERODROME_IDENTITY_SECRET")
+        assert is_reserved("AIRFLOW__CORE__FERNET_KEY")
+        assert is_reserved("AIRFLOW__CORE__FERNET_KEY_CMD")
+        assert not is_reserved("AIRFLOW__CORE__DEFAULT_TASK_RETRIES")
+        assert not is_reserved("MY_TOKEN")
+
+
+class TestTasksPerWorker:
+    def workers(self, **options: str) -> tuple[str, str | None]:
+        found = everything(WORKER, {name.replace("__", "."): value for name, value in options.items()})
+        return found["AIRFLOW__CELERY__WORKER_CONCURRENCY"], found.get("AIRFLOW__CELERY__WORKER_AUTOSCALE")
+
+    def test_come_from_the_class(self) -> None:
+        assert self.workers() == ("5", "")
+
+    def test_are_a_plain_pool_when_nothing_would_scale(self) -> None:
+        assert self.workers(celery__worker_autoscale="7,7") == ("7", "")
+        assert self.workers(celery__worker_autoscale=" 7 , 7 ") == ("7", "")
+
+    def test_scale_when_the_user_says_so(self) -> None:
+        assert self.workers(celery__worker_autoscale="9,2") == ("9", "9,2")
+
+    def test_may_be_given_as_a_concurrency(self) -> None:
+        assert self.workers(celery__worker_concurrency="3") == ("3", "")
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_never_leave_their_field(self, kind: ComponentKind) -> None:
+        made = build(FACTS, kind, {"core.parallelism": "9"})
+        public = repr((made.variables, made.templates)) + repr(made) + repr(FACTS)
+        assert [secret for secret in SECRETS if secret in public] == []
+
+    def test_where_dags_run_nothing_signs_users_in(self) -> None:
+        held = "".join(build(FACTS, WORKER).secrets.values())
+        assert not [secret for secret in ("SECRETKEY", "JWTSECRET", "IDENTITY") if secret in held]
+
+    @pytest.mark.parametrize("kind", [kind for kind in ComponentKind if kind is not WEB])
+    def test_the_identity_secret_is_the_web_servers_alone(self, kind: ComponentKind) -> None:
+        assert "IDENTITY" in build(FACTS, WEB).secrets.values()
+        assert "IDENTITY" not in build(FACTS, kind).secrets.values()
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_a_variable_is_in_one_field_only(self, kind: ComponentKind) -> None:
+        made = build(FACTS, kind, {"logging.base_log_folder": "/x"})
+        keys = [*made.variables, *made.templates, *made.secrets]
+        assert len(keys) == len(set(keys))
+
+
+class TestEnvironment:
+    def test_is_told_to_user_code_as_mwaa_does(self) -> None:
+        found = everything(ComponentKind.TRIGGERER)
+        expected = {
+            "AIRFLOW_ENV_NAME": "demo",
+            "AIRFLOW_VERSION": "3.3.1",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "CUSTOMER_ACCOUNT_ID": "100000000001",
+            "AWS_EXECUTION_ENV": "Amazon_MWAA_331",
+            "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
+            "MWAA_AIRFLOW_COMPONENT": "scheduler",
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:4610",
+            "AWS_ENDPOINT_URL_S3": "https://s3.example",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:4610/credentials/0123456789ab",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": "CREDTOKEN",
+            "AWS_CA_BUNDLE": "/pki/bundle.pem",
+            "SSL_CERT_FILE": "/pki/bundle.pem",
+        }
+        assert {name: found.get(name) for name in expected} == expected
+
+    def test_without_an_embedded_cloud_no_aws_variable_is_invented(self) -> None:
+        plain = replace(
+            FACTS,
+            aws_endpoint_url=None,
+            aws_endpoint_urls={},
+            credentials_url=None,
+            credentials_token=None,
+            ca_bundle=None,
+        )
+        made = build(plain, WORKER)
+        found = {*made.variables, *made.secrets}
+        assert {name for name in found if name.startswith("AWS_")} == {
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+            "AWS_EXECUTION_ENV",
+        }
+
+    def test_parts(self) -> None:
+        names = {kind: everything(kind)["MWAA_AIRFLOW_COMPONENT"] for kind in ComponentKind}
+        assert names[WEB] == "webserver"
+        assert names[WORKER] == "worker"
+        assert set(names.values()) == {"webserver", "worker", "scheduler"}
+
+    def test_addresses_are_the_backends_business(self) -> None:
+        made = build(FACTS, WORKER)
+        assert made.templates["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://{address[webserver-1]}/execution/"
+        assert "AIRFLOW__CORE__EXECUTION_API_SERVER_URL" not in build(FACTS, JOB).templates
+        assert everything(WEB)["AIRFLOW__API__BASE_URL"] == "https://0123456789ab.eu-west-1.airflow.localhost:8443"
+
+    def test_the_driver_is_the_versions(self) -> None:
+        found = build(FACTS, WORKER).secrets
+        url = "postgresql+psycopg://env_0123456789ab:DBPASS@127.0.0.1:4611/env_0123456789ab"
+        assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == url
+        assert found["AIRFLOW__CELERY__RESULT_BACKEND"] == f"db+{url}"
+
+
+class TestSizes:
+    def test_parallelism_fills_all_workers(self) -> None:
+        large = replace(FACTS, environment_class=classes.get("mw1.large"), max_workers=25, schedulers=2)
+        made = build(large, ComponentKind.SCHEDULER).variables
+        assert int(made["AIRFLOW__CORE__PARALLELISM"]) * 2 >= 20 * 25
+        assert everything(ComponentKind.SCHEDULER)["AIRFLOW__CORE__PARALLELISM"] == "32"
+
+    def test_the_connection_limit_grows_with_what_connects(self) -> None:
+        small = airflow_config.connection_limit(FACTS)
+        assert airflow_config.connection_limit(replace(FACTS, max_workers=10)) >= small + 9 * 5
+        assert airflow_config.connection_limit(replace(FACTS, web_servers=2)) > small
+
+
+class TestBrokerAcl:
+    def test_starts_from_nothing_and_ends_at_the_prefix(self) -> None:
+        rules = broker_acl("env_1", "p w", "1:")
+        assert rules[:4] == ["env_1", "reset", "on", ">p w"]
+        assert [rule for rule in rules if rule[0] in "~&"] == ["~1:*", "&1:*", "&1:/0.celery.pidbox"]
+        assert rules.index("-@all") < min(rules.index(rule) for rule in rules if rule.startswith("+"))
+
+    def test_grants_no_category_and_nothing_that_administers(self) -> None:
+        granted = {rule[1:] for rule in broker_acl("u", "p", "x:") if rule.startswith("+")}
+        assert not [rule for rule in granted if rule.startswith("@")]
+        assert not granted & {"config", "acl", "flushall", "flushdb", "keys", "scan", "monitor", "client", "debug"}
