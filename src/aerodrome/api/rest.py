@@ -122,8 +122,8 @@ async def _sign_in(
     if secrets is None:
         raise _server_error(503, "The environment is being deleted.")
     identity = sign(
-        secrets.identity_secret, environment.id, username, call.caller.iam_identity, roles, context.now().timestamp()
-    )
+        secrets.identity_secret.encode(), environment.id, username, call.caller.iam_identity, roles, context.now()
+    ).decode()
     response = await client.get(version.login_path, headers={versions.IDENTITY_HEADER: identity})
     token = response.cookies.get(version.cookie)
     if token is None:

@@ -1,6 +1,10 @@
-"""The signed header by which the gateway and InvokeRestApi tell an Airflow web server who is calling.
+"""The identity header: how the gateway and InvokeRestApi tell an environment's Airflow who is calling.
 
-The other side is `aerodrome_airflow.webserver_config`; both must agree on the form.
+    X-Aerodrome-Identity: BASE64URL(JSON) "." HEX(HMAC-SHA256(key, BASE64URL(JSON)))
+
+JSON: {"env": environment id, "user": name, "first_name": IAM identity, "roles": [names], "exp": Unix seconds}. The
+base64url is unpadded; the MAC is over that text itself. Sent to Airflow's login path alone, good for 30 seconds.
+`aerodrome_airflow.identity` is the other side.
 """
 
 from __future__ import annotations
@@ -10,18 +14,21 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-LIFETIME = 30  # seconds: long enough for one login request, too short to be worth stealing
+LIFETIME = timedelta(seconds=30)  # enough for one login request, too short to be worth stealing
 
 
-def sign(secret: str, environment_id: str, username: str, first_name: str, roles: Sequence[str], now: float) -> str:
-    """`base64url(json) "." hex(hmac-sha256)`; `now` in seconds since the epoch."""
+def sign(
+    secret: bytes, environment_id: str, user: str, iam_identity: str, roles: Sequence[str], now: datetime
+) -> bytes:
+    """The header's value."""
     claims = {
-        "user": username,
-        "first_name": first_name,
-        "roles": list(roles),
-        "exp": int(now) + LIFETIME,
         "env": environment_id,
+        "user": user,
+        "first_name": iam_identity,
+        "roles": list(roles),
+        "exp": int((now + LIFETIME).timestamp()),
     }
-    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
-    return payload.decode() + "." + hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()
+    text = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).rstrip(b"=")
+    return text + b"." + hmac.new(secret, text, hashlib.sha256).hexdigest().encode()

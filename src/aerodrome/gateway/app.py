@@ -1,0 +1,125 @@
+"""The gateway's ASGI application: what happens to a request, from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from aerodrome.errors import Temporary
+from aerodrome.gateway import doors, pages, paths
+from aerodrome.gateway.cli_bridge import CliBridge
+from aerodrome.gateway.forward import Forwarder, RawHeaderList
+from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header, is_upgrade
+from aerodrome.gateway.hosts import split_host
+from aerodrome.gateway.ports import Backstage, Route
+from aerodrome.gateway.signin import SignIn
+from aerodrome.gateway.upstream import Upstreams
+
+access = logging.getLogger("aerodrome.gateway.access")
+
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
+
+
+class GatewayApp:
+    """Finds the route by Host, then the answer. `routes` (by host name, no port) is shared with the caller."""
+
+    def __init__(self, backstage: Backstage, routes: Mapping[str, Route]) -> None:
+        self._backstage = backstage
+        self._routes = routes
+        self.upstreams = Upstreams(backstage.limits)
+        self._forwarder = Forwarder(self.upstreams, backstage.limits)
+        self._sign_in = SignIn(backstage, self.upstreams)
+        self._cli = CliBridge(backstage)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, started = 0, time.monotonic()
+
+        async def counted(event: Message) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+            await send(event)
+
+        try:
+            answer = await self._answer(scope, receive, counted)
+        except Temporary as error:
+            as_html = pages.wants_html(scope["method"], scope["headers"])
+            seconds = max(1, round(error.retry_after))
+            answer = pages.message(503, "Not available", str(error), as_html=as_html, retry_after=seconds)
+        try:
+            if answer is not None:
+                await answer(scope, receive, counted)
+        finally:
+            # Without the query, which may hold anything; headers and bodies hold the credentials.
+            host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "-")
+            path, took = scope["raw_path"].decode("latin-1"), (time.monotonic() - started) * 1000
+            access.info("%s %s %s %d %.0fms", host, scope["method"], path, status, took)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+        """The answer, or None when it has been sent already."""
+        headers, raw_path = scope["headers"], scope["raw_path"]
+        as_html = pages.wants_html(scope["method"], headers)
+        try:
+            host, body = host_header(headers), framing(headers)
+        except BadRequest as error:
+            return _closing(pages.message(400, "Bad request", str(error), as_html=False))
+        if not raw_path.startswith(b"/"):
+            return _closing(pages.message(400, "Bad request", "The request target is not a path.", as_html=False))
+        if scope["method"] in _REFUSED_METHODS:
+            return _closing(pages.message(405, "Method not allowed", "This method is not served.", as_html=False))
+        if is_upgrade(headers):
+            return _closing(pages.message(501, "Not implemented", "Web sockets are not served here.", as_html=False))
+        where = split_host(host)
+        route = self._routes.get(where[0]) if where else None
+        if where is None or route is None:
+            text = "No environment has this host name. It may have been deleted; GetEnvironment names the WebserverUrl."
+            return pages.message(404, "No such environment", text, as_html=as_html)
+        if paths.is_execution(raw_path):
+            return pages.message(404, "Not Found", "There is nothing here.", as_html=as_html)
+        own = paths.own_page(raw_path)
+        if own is not None:
+            return await self._own(own, route, host, where[1], scope, receive)
+        return await self._airflow(route, host, where[1], body, scope, receive, send)
+
+    async def _own(self, page: str, route: Route, host: str, port: int, scope: Scope, receive: Receive) -> Response:
+        if page == paths.LOGIN:
+            return await self._sign_in.login(route, host, port, scope, receive)
+        if page == paths.CLI:
+            return await self._cli.run(route, scope, receive)
+        if page == paths.SSO and scope["method"] in ("GET", "HEAD"):
+            return pages.sso()
+        as_html = pages.wants_html(scope["method"], scope["headers"])
+        return pages.message(404, "Not Found", "There is nothing here.", as_html=as_html)
+
+    async def _airflow(
+        self, route: Route, host: str, port: int, body: Framing, scope: Scope, receive: Receive, send: Send
+    ) -> Response | None:
+        headers, raw_path = scope["headers"], scope["raw_path"]
+        leaving = paths.is_logout(raw_path)
+        admitted = await doors.admit(self._backstage, route, headers)
+        if admitted is None:
+            if leaving:
+                return pages.signed_out(route)
+            return pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers))
+        if paths.is_login(raw_path, route.login_path):
+            return pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers))
+        if leaving:
+            await doors.revoke(self._backstage, admitted.hashes)
+
+        async def on_answer(answered: RawHeaderList) -> None:
+            if not leaving:  # on the way out no new cookie continues the session
+                await doors.follow_rotation(self._backstage, route, admitted, answered)
+
+        await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, send)
+        return None
+
+
+def _closing(answer: Response) -> Response:
+    answer.headers["connection"] = "close"
+    return answer

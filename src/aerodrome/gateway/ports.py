@@ -1,0 +1,152 @@
+"""What the gateway is told and what it asks: plain values, and the protocols that the composition root implements.
+
+Every method may raise `Temporary` (the store is away for a moment): the caller then sees 503 with Retry-After.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from aerodrome.domain.component import Output
+from aerodrome.domain.environment import EnvironmentKey
+
+Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path]]
+"""(host names, addresses) -> (certificate chain, key), both PEM; idempotent; may block (called in a thread)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An environment's front door. Two equal routes need no work; a changed one replaces the old."""
+
+    environment_id: str
+    key: EnvironmentKey
+    host: str  # WebserverUrl: host name or address, with ":port" unless it is 443
+    upstreams: tuple[str, ...]  # "host:port" of every web server that is up; empty while none is
+    login_path: str  # Airflow's own: "/login/" (2), "/auth/login/" (3)
+    cookie_name: str  # Airflow's own: "session" (2), "_token" (3)
+    airflow_major: int
+    address: str | None = None  # loopback address with a listener of its own (`address` mode)
+    aliases: tuple[str, ...] = ()  # further host names or addresses that are answered and certified
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is signed in to a web server."""
+
+    user: str  # AirflowIdentity: the user's name in Airflow
+    roles: tuple[str, ...]
+    iam_identity: str  # "user/NAME", "assumed-role/ROLE/SESSION" or "root"; Airflow's first name
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """What a web token was worth."""
+
+    environment_id: str
+    user: str
+    roles: tuple[str, ...]
+    iam_identity: str
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.user, self.roles, self.iam_identity)
+
+
+@dataclass(frozen=True, slots=True)
+class CliGrant:
+    """What a CLI token is worth."""
+
+    environment_id: str
+    iam_identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in browser or client."""
+
+    environment_id: str
+    principal: Principal
+    expires: datetime
+
+
+class Tokens(Protocol):
+    """Tokens of CreateWebLoginToken and CreateCliToken (60 s each, mwaa-spec 7.2)."""
+
+    async def redeem_web_token(self, token: str) -> Redeemed | None:
+        """Use the token up, atomically. None: unknown, expired or used before."""
+        ...
+
+    async def check_cli_token(self, token: str) -> CliGrant | None:
+        """What the token allows until it expires; it may be used more than once. None: unknown or expired."""
+        ...
+
+
+class Sessions(Protocol):
+    """Sessions by `credential_hash`: 64 lower-case hex digits, sha256 of Airflow's own cookie. Never the cookie."""
+
+    async def remember_session(
+        self, credential_hash: str, environment_id: str, principal: Principal, expires: datetime
+    ) -> None:
+        """Keep a session until `expires`. The same hash again replaces it, except that a revoked one stays revoked."""
+        ...
+
+    async def session(self, credential_hash: str) -> Session | None:
+        """The session. None: unknown, expired or revoked."""
+        ...
+
+    async def revoke_session(self, credential_hash: str) -> None:
+        """End the session now. Unknown is success."""
+        ...
+
+
+class Environments(Protocol):
+    """What the gateway needs of an environment beyond its route."""
+
+    async def identity_secret(self, environment_id: str) -> bytes:
+        """The key that signs X-Aerodrome-Identity; known to the gateway and that environment's web server alone."""
+        ...
+
+    async def run_cli(self, environment_id: str, argv: Sequence[str], timeout: float) -> Output:
+        """Run `airflow ARGV…` in the environment to its end.
+
+        Raises:
+            TimeoutError: it did not end within `timeout` seconds (and has been ended).
+            Permanent: it can't be run.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client can hold on to. Times are seconds, sizes bytes."""
+
+    handshake: float = 10.0  # to finish the TLS handshake
+    head: float = 10.0  # to send a complete request head
+    head_size: int = 64 * 1024
+    keep_alive: int = 30  # an idle connection is closed after this
+    body_idle: float = 60.0  # between two pieces of a request body
+    send_idle: float = 300.0  # for a client that doesn't read its response
+    connections: int = 1000  # per listener, beyond which requests get 503
+    upstream_connections: int = 100  # per environment
+    connect: float = 5.0  # to a web server
+    pool: float = 10.0  # to wait for a free upstream connection
+    login: float = 30.0  # for Airflow's own login to answer
+    session: float = 12 * 3600.0  # mwaa-spec 7.2
+    cli_timeout: float = 60.0  # mwaa-spec 7.2 (load balancer's idle limit)
+    cli_size: int = 100 * 1024  # of a CLI line; below what the kernel takes as one argument
+    cli_commands: int = 4  # at once per environment (mwaa-spec 7.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Backstage:
+    """All that the composition root hands in; one object may play several parts."""
+
+    tokens: Tokens
+    sessions: Sessions
+    environments: Environments
+    now: Callable[[], datetime]  # aware, UTC
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,155 @@
+"""`POST …/login`: a web token in, Airflow's own cookies out (mwaa-spec 7.2; design: 'Open the UI').
+
+Answers 200, never a redirect: `MwaaHook` posts with a client that follows redirects and reads the cookie from the
+last answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope
+
+from aerodrome.gateway import bodies, pages
+from aerodrome.gateway.doors import open_session
+from aerodrome.gateway.headers import IDENTITY, RawHeaders, fortified, forwarded, set_cookie, values
+from aerodrome.gateway.identity import sign
+from aerodrome.gateway.ports import Backstage, Principal, Route
+from aerodrome.gateway.upstream import Away, Broken, Upstreams
+
+log = logging.getLogger("aerodrome.gateway")
+
+_BODY_SIZE = 16 * 1024
+_HOPS = 3  # Airflow hands the cookie out with its first or second redirect
+
+
+@dataclass(slots=True)
+class _Login:
+    """What Airflow's login gave: its Set-Cookie headers, and the value of the cookie that is the session."""
+
+    cookies: dict[str, bytes] = field(default_factory=dict)
+    credential: str = ""
+
+
+class SignIn:
+    """Redeems tokens and signs in to Airflow."""
+
+    def __init__(self, backstage: Backstage, upstreams: Upstreams) -> None:
+        self._backstage = backstage
+        self._upstreams = upstreams
+
+    async def login(self, route: Route, host: str, port: int, scope: Scope, receive: Receive) -> Response:
+        """Answer the request; refuses what another site's page posts (a victim would work under a stranger's name)."""
+        if scope["method"] != "POST":
+            return _refusal(405, "Method not allowed", "Post the web token as form field 'token'.", allow="POST")
+        if not _same_site(scope["headers"], host):
+            return _refusal(403, "Forbidden", "A sign-in may not be posted from another site.")
+        try:
+            body = await bodies.read(receive, _BODY_SIZE, self._backstage.limits.login)
+        except bodies.TooLarge as error:
+            return _refusal(413, "Too large", str(error))
+        except bodies.Incomplete as error:
+            return _refusal(408, "Request timeout", str(error))
+        token = token_in(body, scope["headers"])
+        if not token:
+            return _refusal(400, "Bad request", "The request carries no web token: post it as form field 'token'.")
+        if not route.upstreams:
+            return _away(route)  # before the token is used up
+        redeemed = await self._backstage.tokens.redeem_web_token(token)
+        if redeemed is None or redeemed.environment_id != route.environment_id:
+            text = "The web token is not valid: it lasts 60 seconds, works once, and for its own environment alone."
+            return _refusal(403, "Forbidden", text + " Ask CreateWebLoginToken for a new one.")
+        return await self._enter(route, host, port, redeemed.principal, scope)
+
+    async def _enter(self, route: Route, host: str, port: int, principal: Principal, scope: Scope) -> Response:
+        client = scope["client"][0] if scope.get("client") else "127.0.0.1"
+        try:
+            async with asyncio.timeout(self._backstage.limits.login):
+                login = await self._airflow_login(route, host, port, principal, client)
+        except Away:
+            return _away(route)
+        except (Broken, TimeoutError):
+            text = f"The web server of environment {route.key.name} did not answer the sign-in. Ask for a new token."
+            return _refusal(502, "Bad gateway", text, retry_after=5)
+        if not login.credential:
+            log.error("environment %s: Airflow took no sign-in of %s", route.environment_id, principal.user)
+            text = f"Apache Airflow in environment {route.key.name} refused the sign-in of {principal.user}."
+            return _refusal(502, "Bad gateway", text + " Its web server log says why.")
+        await open_session(self._backstage, route, principal, login.credential)
+        log.info("environment %s: %s signed in", route.environment_id, principal.user)
+        answer = pages.guarded(JSONResponse({"status": 200, "message": "Signed in", "redirect": "/"}))
+        answer.raw_headers += [(b"set-cookie", fortified(cookie)) for cookie in login.cookies.values()]
+        return answer
+
+    async def _airflow_login(self, route: Route, host: str, port: int, principal: Principal, client: str) -> _Login:
+        secret = await self._backstage.environments.identity_secret(route.environment_id)
+        identity = sign(secret, route.environment_id, principal, self._backstage.now())
+        result, target = _Login(), route.login_path.encode()
+        for _ in range(_HOPS):
+            headers = [
+                (b"host", host.encode("latin-1")),
+                (b"accept", b"text/html"),
+                (IDENTITY, identity),
+                *forwarded(client, host, port),
+            ]
+            if result.cookies:
+                headers.append((b"cookie", b"; ".join(each.partition(b";")[0] for each in result.cookies.values())))
+            following = await self._step(route, target, headers, result)
+            if result.credential or following is None:
+                break
+            target = following
+        return result
+
+    async def _step(
+        self, route: Route, target: bytes, headers: list[tuple[bytes, bytes]], result: _Login
+    ) -> bytes | None:
+        """One request of the login: collects cookies, returns where Airflow redirects to."""
+        response = await self._upstreams.send(route, "GET", target, headers)
+        await response.aclose()
+        for value in [value for name, value in response.headers.raw if name.lower() == b"set-cookie"]:
+            name, content = set_cookie(value)
+            result.cookies[name] = value
+            if name == route.cookie_name and content and response.status_code < 400:
+                result.credential = content
+        location = response.headers.get("location", "")
+        path = urlsplit(location).path
+        return path.encode("latin-1") if 300 <= response.status_code < 400 and path.startswith("/") else None
+
+
+def token_in(body: bytes, headers: RawHeaders) -> str | None:
+    """The web token of a form (`token=…`) or of a JSON object (`{"token": …}`)."""
+    content_type = b"".join(values(headers, b"content-type")[:1]).lower()
+    try:
+        if content_type.startswith(b"application/json"):
+            parsed = json.loads(body)
+            token = parsed.get("token") if isinstance(parsed, dict) else None
+        else:
+            token = parse_qs(body.decode("ascii"), max_num_fields=10).get("token", [None])[-1]
+    except ValueError:
+        return None
+    return token if isinstance(token, str) and token else None
+
+
+def _same_site(headers: RawHeaders, host: str) -> bool:
+    """Browsers say where a POST comes from; other clients say nothing."""
+    origins = values(headers, b"origin")
+    if origins and origins != [f"https://{host}".encode("latin-1")]:
+        return False
+    return values(headers, b"sec-fetch-site") in ([], [b"same-origin"], [b"none"])
+
+
+def _away(route: Route) -> Response:
+    text = f"The web server of environment {route.key.name} is not up. Ask for a new token in a moment."
+    return _refusal(503, "Not available yet", text, retry_after=5)
+
+
+def _refusal(status: int, title: str, text: str, *, retry_after: int = 0, allow: str = "") -> Response:
+    answer = pages.message(status, title, text, as_html=False, retry_after=retry_after)
+    if allow:
+        answer.headers["allow"] = allow
+    return answer
