@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     valkey_url: str | None = Field(
         None, description="A Valkey or Redis to use instead of the embedded one (administrator's URL)."
     )
+    aws_access_key_id: str | None = Field(
+        None, description="Key of the control plane itself, to assume execution roles with when STS is a real one."
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="The secret of that key.")
     sync_interval: float = Field(5.0, ge=1, description="Seconds between two looks at an environment's bucket.")
     scan_interval: float = Field(10.0, ge=1, description="Seconds between two unprompted looks at every environment.")
     create_timeout: float = Field(

@@ -137,3 +137,21 @@ def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+PUT = """
+import asyncio, json, sys
+from pathlib import Path
+from aerodrome.layout import Layout
+from aerodrome.supervision import Program, Supervisor
+fields = json.loads(sys.argv[3])
+program = Program(**{**fields, "argv": tuple(fields["argv"]), "log_path": Path(fields["log_path"])})
+assert asyncio.run(Supervisor(Layout(Path(sys.argv[1])), sys.argv[2]).put(program))
+"""
+
+
+def put(house: House, **program: Any) -> None:
+    """Have Supervisor run a program, as the person whose installation it is."""
+    fields = json.dumps(program, default=str)
+    argv = [str(house.person.python), "-c", PUT, str(house.home), house.installation.supervisor_password, fields]
+    subprocess.run(argv, check=True, env=house.environment(), cwd="/", **house.person.switch)

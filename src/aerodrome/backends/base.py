@@ -1,6 +1,7 @@
 """The contract between the reconciler and whatever runs components.
 
-Suits processes on a host and pods in a cluster: no process ids, no local paths. `environment_id` is an opaque DNS label.
+Suits processes on a host and pods in a cluster: no process ids, no local paths.
+`environment_id` is an opaque DNS label.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ class Backend(Protocol):
         """Ask for the component to run; return at once. Idempotent: the same name is the same specification.
 
         A job that has ended is not started again. Prepares what the environment needs (home, user, ports) first.
+        The runtime "" is the control plane's own: such a component runs with the control plane's rights, not the
+        environment's (it builds a runtime, say), and its command starts with an absolute path.
 
         Raises:
             Permanent: this can never work (unknown runtime, no such command).
-            Temporary: the machinery is away for a moment.
+            Temporary: the machinery is away for a moment, or a component of this name is still draining.
         """
         ...
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,15 +23,16 @@ from aerodrome.api.context import Context
 from aerodrome.api.credentials import credential_routes
 from aerodrome.api.history import history_routes
 from aerodrome.api.middleware import build_middleware, build_operation
-from aerodrome.aws.cloud import CloudSocket
+from aerodrome.aws.clients import AwsClients
+from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
 from aerodrome.backends.local import LocalBackend
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, Source
-from aerodrome.content.s3 import s3_client_factory
 from aerodrome.content.sync import ContentSync
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import Site
-from aerodrome.errors import Temporary
+from aerodrome.domain.principal import Credentials, RoleSource
+from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.gateway.ports import Backstage
@@ -100,8 +102,14 @@ async def compose(
 
         is_root = os.geteuid() == 0
         cloud = CloudSocket(layout.cloud_socket)
-        credentials = RoleCredentials(cloud)
-        s3_client = s3_client_factory(endpoints.get("S3", f"http://127.0.0.1:{installation.cloud_port}"))
+        clients = AwsClients({"": f"http://127.0.0.1:{installation.cloud_port}", **endpoints})
+
+        roles = _roles(cloud, clients, settings, endpoints)
+        credentials = RoleCredentials(roles)
+
+        def s3_client(role: Credentials, region: str) -> Any:
+            return clients.client("s3", region, role)
+
         backend = LocalBackend(layout, Supervisor(layout, installation.supervisor_password), installation.id)
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         door = Door(store, tokens, backend, planner, now, by_address=installation.web_host == "address")
@@ -142,7 +150,7 @@ async def compose(
             events=events,
             tokens=tokens,
             vault=vault,
-            roles=cloud,
+            roles=roles,
             s3_client=s3_client,
             upstreams=door,
             poke=loop.poke,
@@ -263,6 +271,20 @@ async def _sweep(tokens: TokenStore) -> None:
         with suppress(Temporary):
             await tokens.sweep(now())
         await asyncio.sleep(_SWEEP)
+
+
+def _roles(cloud: CloudSocket, clients: AwsClients, settings: Settings, endpoints: Mapping[str, str]) -> RoleSource:
+    """Execution roles come from the embedded cloud, or from the STS that the user named."""
+    if "STS" not in endpoints:
+        return cloud
+    if settings.aws_access_key_id is None or settings.aws_secret_access_key is None:
+        raise Permanent(
+            "AWS_ENDPOINT_URL_STS is set, so execution roles are assumed there, but there is no key to do it with: set"
+            " AERODROME_AWS_ACCESS_KEY_ID and AERODROME_AWS_SECRET_ACCESS_KEY."
+        )
+    secret = settings.aws_secret_access_key.get_secret_value()
+    forever = datetime.max.replace(tzinfo=UTC)
+    return AwsRoleSource(clients, Credentials(settings.aws_access_key_id, secret, "", forever), settings.region)
 
 
 def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str]) -> Site:

@@ -1,0 +1,18 @@
+"""Supervised processes; the only package that knows Supervisor."""
+
+from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers
+from aerodrome.supervision.once import Command, run_once
+from aerodrome.supervision.program import Program, ProgramPhase, ProgramState
+from aerodrome.supervision.supervisor import Supervisor
+
+__all__ = [
+    "Command",
+    "Leftover",
+    "Program",
+    "ProgramPhase",
+    "ProgramState",
+    "Supervisor",
+    "end_leftovers",
+    "leftovers",
+    "run_once",
+]

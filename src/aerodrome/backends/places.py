@@ -1,0 +1,184 @@
+"""Ports, and the placeholders in a component's command and variables."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aerodrome.domain.component import Component
+from aerodrome.errors import Permanent, Temporary
+from aerodrome.files import write_file
+from aerodrome.layout import Layout
+
+_RANGE = range(20000, 32000)  # below what the kernel hands out for outgoing connections
+_FIRST = ""  # the key of a slot's first port: others ask for its address before its name is known
+
+
+@dataclass(slots=True)
+class _Book:
+    """environment -> slot -> key -> port; and environment -> component -> port name -> port, as it was started."""
+
+    slots: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    components: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+
+    def taken(self) -> set[int]:
+        return {
+            port
+            for kind in (self.slots, self.components)
+            for environment in kind.values()
+            for ports in environment.values()
+            for port in ports.values()
+        }
+
+
+class Ports:
+    """Ports of components: unique in the installation, stable per slot, kept in one file. Blocking."""
+
+    def __init__(self, layout: Layout, address: str) -> None:
+        self._file = layout.environments / "ports.json"
+        self._lock = layout.environments / "ports.lock"
+        self._address = address
+
+    def of_slot(self, environment_id: str, slot: str) -> str:
+        """host:port of the slot's first port, chosen now if need be."""
+        with self._open() as book:
+            ports = book.slots.setdefault(environment_id, {}).setdefault(slot, {})
+            if _FIRST not in ports:
+                ports[_FIRST] = self._choose(book)
+            return self.address(ports[_FIRST])
+
+    def assign(self, environment_id: str, component: Component) -> dict[str, int]:
+        """The ports of a component that is about to be started: its slot's, unless somebody else has taken one."""
+        if not component.ports:
+            return {}
+        with self._open() as book:
+            ports = book.slots.setdefault(environment_id, {}).setdefault(component.slot, {})
+            siblings = book.components.setdefault(environment_id, {})
+            held = {port for name, given in siblings.items() if name != component.name for port in given.values()}
+            chosen = {}
+            for index, name in enumerate(component.ports):
+                key = name if index else _FIRST
+                # A port that an older component of the slot still holds will be free when that one has stopped.
+                if key not in ports or (ports[key] not in held and not self._is_free(ports[key])):
+                    ports[key] = self._choose(book)
+                chosen[name] = ports[key]
+            siblings[component.name] = chosen
+            return chosen
+
+    def of_component(self, environment_id: str, name: str) -> dict[str, int]:
+        return self._read().components.get(environment_id, {}).get(name, {})
+
+    def stolen(self, environment_id: str, name: str) -> bool:
+        """Whether somebody else listens on a port of this component, which doesn't run."""
+        components = self._read().components.get(environment_id, {})
+        held = {port for other, given in components.items() if other != name for port in given.values()}
+        return any(port not in held and not self._is_free(port) for port in components.get(name, {}).values())
+
+    def release(self, environment_id: str, name: str) -> None:
+        """The component is gone; its slot keeps its ports."""
+        if self.of_component(environment_id, name):
+            with self._open() as book:
+                book.components.get(environment_id, {}).pop(name, None)
+
+    def forget(self, environment_id: str) -> None:
+        book = self._read()
+        if environment_id in book.slots or environment_id in book.components:
+            with self._open() as book:
+                book.slots.pop(environment_id, None)
+                book.components.pop(environment_id, None)
+
+    def address(self, port: int) -> str:
+        return f"[{self._address}]:{port}" if ":" in self._address else f"{self._address}:{port}"
+
+    def _read(self) -> _Book:
+        try:
+            return _Book(**json.loads(self._file.read_text()))
+        except FileNotFoundError:
+            return _Book()
+        except (ValueError, TypeError) as error:
+            raise Permanent(f"{self._file} is damaged ({error}); stop all environments and remove it.") from error
+
+    @contextmanager
+    def _open(self) -> Iterator[_Book]:
+        """The book, for us alone; written if it was changed."""
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            book = self._read()
+            before = _dump(book)
+            yield book
+            after = _dump(book)
+            if after != before:
+                write_file(self._file, after)
+        finally:
+            os.close(descriptor)
+
+    def _choose(self, book: _Book) -> int:
+        taken = book.taken()
+        for port in random.sample(_RANGE, len(_RANGE)):
+            if port not in taken and self._is_free(port):
+                return port
+        raise Temporary(f"No port between {_RANGE.start} and {_RANGE.stop} is free on {self._address}.", 10)
+
+    def _is_free(self, port: int) -> bool:
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do: a port whose last connections are fading away can be listened on.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._address, port))
+            except OSError:
+                return False
+            return True
+
+
+def _dump(book: _Book) -> str:
+    return json.dumps({"slots": book.slots, "components": book.components}, indent=1, sort_keys=True)
+
+
+class _OnDemand(Mapping[str, str]):
+    """What `{address[SLOT]}` reads."""
+
+    def __init__(self, look_up: Callable[[str], str]) -> None:
+        self._look_up = look_up
+
+    def __getitem__(self, slot: str) -> str:
+        return self._look_up(slot)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Placeholders:
+    """Fills in what `domain.component.Component` lists."""
+
+    def __init__(self, layout: Layout, environment_id: str, name: str, ports: Mapping[str, int], places: Ports) -> None:
+        self._name = name
+        self._values: dict[str, Any] = {
+            "name": name,
+            "home": str(layout.airflow_home(environment_id)),
+            "dags": str(layout.dags(environment_id)),
+            "plugins": str(layout.plugins(environment_id)),
+            "logs": str(layout.logs(environment_id)),
+            "port": {key: str(port) for key, port in ports.items()},
+            "address": _OnDemand(lambda slot: places.of_slot(environment_id, slot)),
+        }
+
+    def fill(self, template: str) -> str:
+        """Raises Permanent: an unknown placeholder, or a single brace."""
+        try:
+            return template.format_map(self._values)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise Permanent(
+                f"Component {self._name}: {template!r} has a placeholder that can't be filled in ({error!r})."
+            ) from error

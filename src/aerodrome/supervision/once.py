@@ -1,0 +1,115 @@
+"""One-off commands: outside Supervisor, with the same rights, environment and end of the whole tree as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aerodrome.errors import Temporary
+from aerodrome.layout import Layout
+from aerodrome.supervision import processes
+from aerodrome.supervision.launch import MARKER, defaults, exports, privileges
+
+_CHUNK = 64 * 1024
+# The variables are the first $1 bytes of standard input: read as the user, never seen in argv.
+_INNER = (
+    'PATH=/usr/bin:/bin; variables=$(head -c "$1") || exit 1; cd -- "$2" || exit 126; umask "$3"; shift 3; '
+    'unset OLDPWD; eval "unset variables; $variables"; exec "$@"'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to run; the members are those of `Program`."""
+
+    argv: tuple[str, ...]
+    uid: int | None = None
+    gid: int | None = None
+    directory: Path = Path("/")
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    umask: int = 0o027
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The first `limit` bytes of a stream; the rest is read and dropped, so that the command doesn't hang."""
+
+    limit: int
+    data: bytearray = field(default_factory=bytearray)
+    dropped: bool = False
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        while chunk := await stream.read(_CHUNK):
+            room = self.limit - len(self.data)
+            self.data += chunk[:room]
+            self.dropped = self.dropped or len(chunk) > room
+
+
+async def run_once(
+    layout: Layout, command: Command, *, stdin: bytes = b"", timeout: float = 60.0, limit: int = 10_000_000
+) -> tuple[int, bytes, bytes]:
+    """Run it to its end: exit code (128 + n: by signal n), output, error output, at most `limit` bytes of each.
+
+    All that it started and that lives on is killed.
+
+    Raises:
+        Temporary: it did not end within `timeout` seconds, and was killed with all it started.
+    """
+    mark = f"{layout.run}/once-{secrets.token_hex(8)}"
+    variables = exports(defaults(command.uid) | dict(command.environment) | {MARKER: mark})
+    given = variables.encode(errors="surrogateescape")
+    words = [str(len(given)), str(command.directory), f"{command.umask:04o}", *command.argv]
+    out, err = _Kept(limit), _Kept(limit)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *privileges(command.uid, command.gid, "KILL"),
+            "/bin/sh",
+            "-c",
+            _INNER,
+            "sh",
+            *words,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Temporary(f"{command.argv[0]} can't be started: {error}.") from error
+    started = processes.look(process.pid)
+    try:
+        async with asyncio.timeout(timeout):
+            await _converse(process, given + stdin, out, err)
+    except TimeoutError:
+        if process.returncode is None:
+            raise Temporary(f"{command.argv[0]} did not end within {timeout:g} s and was ended.") from None
+    finally:
+        roots = [processes.Record(started, processes.boot_id())] if started else []
+        await asyncio.to_thread(processes.kill_tree, roots, mark)
+        await process.wait()
+    if out.dropped or err.dropped:
+        err.data += f"\n[Aerodrome: output was cut at {limit} bytes]\n".encode()
+    code = process.returncode or 0
+    return (128 - code if code < 0 else code), bytes(out.data), bytes(err.data)
+
+
+async def _converse(process: asyncio.subprocess.Process, given: bytes, out: _Kept, err: _Kept) -> None:
+    assert process.stdin is not None  # noqa: S101  PIPE was asked for
+    assert process.stdout is not None  # noqa: S101
+    assert process.stderr is not None  # noqa: S101
+
+    async def feed(stream: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read to the end
+            stream.write(given)
+            await stream.drain()
+        stream.close()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await stream.wait_closed()
+
+    await asyncio.gather(feed(process.stdin), out.read(process.stdout), err.read(process.stderr), process.wait())
