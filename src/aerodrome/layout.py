@@ -33,6 +33,11 @@ class Layout:
         return self.home / "pki"
 
     @property
+    def ca_certificate(self) -> Path:
+        """Our CA's own certificate, readable by all: what a person adds to a browser."""
+        return self.pki / "ca.pem"
+
+    @property
     def ca_bundle(self) -> Path:
         """Public roots and our CA in one PEM file, readable by all."""
         return self.pki / "bundle.pem"
@@ -103,7 +108,7 @@ class Layout:
         return self.environment(environment_id) / "content"
 
     def dags(self, environment_id: str) -> Path:
-        """A symbolic link, renamed over atomically, to the current version of the DAG folder."""
+        """The current version of the DAG folder: a directory that is exchanged for the next one in one instant."""
         return self.content(environment_id) / "dags"
 
     def plugins(self, environment_id: str) -> Path:

@@ -1,0 +1,181 @@
+"""The control plane's side of the embedded cloud's private socket, and the same questions asked of real AWS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from aerodrome.aws.clients import AwsClients
+from aerodrome.domain.principal import AccessKey, Credentials, Principal
+from aerodrome.errors import Permanent, Temporary
+
+_LINE_LIMIT = 16 * 1024 * 1024  # bytes: a principal with all its policies is one line
+_PERMANENT = frozenset({"NotFound", "AccessDenied", "Invalid"})
+_REFUSALS = frozenset({"AccessDenied", "ValidationError", "MalformedPolicyDocument", "NoSuchEntity"})
+
+
+class CloudSocket:
+    """Client of the embedded cloud: a `PrincipalSource` and a `RoleSource`.
+
+    Answers of `resolve` are kept for `cache_seconds`: that is how long a revoked key may still be taken. Answers for
+    keys that don't exist are not kept, so that a new key works at once.
+    """
+
+    def __init__(self, path: Path, *, cache_seconds: float = 2.0, timeout: float = 10.0) -> None:
+        self._path = path
+        self._cache_seconds = cache_seconds
+        self._timeout = timeout
+        self._cache: dict[tuple[str, str | None], tuple[float, AccessKey]] = {}
+
+    async def ping(self) -> Mapping[str, Any]:
+        """`version` of ministack and `pid` of the cloud.
+
+        Raises:
+            Temporary: it doesn't answer.
+        """
+        return await self._ask("ping")
+
+    async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
+        """The key with its principal and policies, or None (`PrincipalSource`).
+
+        Raises:
+            Temporary: the cloud doesn't answer.
+        """
+        now = time.monotonic()
+        cached = self._cache.get((key_id, session_token))
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        answer = await self._ask("resolve", key_id=key_id, session_token=session_token)
+        found = answer["key"]
+        if found is None:
+            self._cache.pop((key_id, session_token), None)
+            return None
+        key = _access_key(found)
+        self._cache = {name: kept for name, kept in self._cache.items() if now < kept[0]}
+        self._cache[key_id, session_token] = (now + self._cache_seconds, key)
+        return key
+
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
+        """Credentials of the role for `airflow-env.amazonaws.com` (`RoleSource`), as long as the role allows.
+
+        `source_arn` is the environment's ARN, for trust policies with a condition on `aws:SourceArn`.
+
+        Raises:
+            Permanent: there is no such role, or it doesn't trust the service.
+            Temporary: the cloud doesn't answer.
+        """
+        answer = await self._ask(
+            "assume_role", role_arn=role_arn, session_name=session_name, duration=duration, source_arn=source_arn
+        )
+        found = answer["credentials"]
+        return Credentials(
+            access_key_id=found["key_id"],
+            secret_access_key=found["secret"],
+            session_token=found["session_token"],
+            expires_at=datetime.fromtimestamp(found["expires_at"], UTC),
+        )
+
+    async def flush(self) -> None:
+        """Wait until all state is on disk.
+
+        Raises:
+            Temporary: the cloud doesn't answer, or can't write.
+        """
+        await self._ask("flush")
+
+    async def ensure_admin(self, user: str, access_key: str, secret_key: str, account: str) -> None:
+        """Make `user` an administrator of the account with exactly this key. Idempotent.
+
+        Raises:
+            Permanent: the key id is another account's.
+            Temporary: the cloud doesn't answer, or can't write.
+        """
+        await self._ask("ensure_admin", user=user, access_key=access_key, secret_key=secret_key, account=account)
+
+    async def _ask(self, verb: str, **members: Any) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                line = await self._exchange(json.dumps({"verb": verb, **members}).encode() + b"\n")
+            answer: Mapping[str, Any] = json.loads(line)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise Temporary(
+                f"The embedded cloud doesn't answer at {self._path} ({error or type(error).__name__}). "
+                "`aerodrome status` tells whether it runs."
+            ) from error
+        if answer.get("ok"):
+            return answer
+        if answer.get("error") in _PERMANENT:
+            raise Permanent(str(answer["message"]))
+        raise Temporary(str(answer.get("message", f"The embedded cloud refused {verb}.")))
+
+    async def _exchange(self, line: bytes) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(self._path, limit=_LINE_LIMIT)
+        try:
+            writer.write(line)
+            await writer.drain()
+            return await reader.readline()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+class AwsRoleSource:
+    """Execution roles of real AWS: `sts:AssumeRole` with credentials of the control plane's own (`RoleSource`)."""
+
+    def __init__(self, clients: AwsClients, credentials: Credentials, region: str) -> None:
+        self._sts = clients.client("sts", region, credentials)
+
+    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+        """Raises:
+        Permanent: STS refuses: no such role, or it doesn't trust us.
+        Temporary: STS doesn't answer.
+        """
+        try:
+            answer = await asyncio.to_thread(
+                self._sts.assume_role, RoleArn=role_arn, RoleSessionName=session_name, DurationSeconds=duration
+            )
+        except ClientError as error:
+            problem = f"STS refuses the execution role {role_arn}: {error}"
+            if error.response.get("Error", {}).get("Code") in _REFUSALS:
+                raise Permanent(f"{problem}. Let its trust policy allow the control plane's identity.") from error
+            raise Temporary(problem) from error
+        except BotoCoreError as error:
+            raise Temporary(f"STS doesn't answer for the execution role {role_arn}: {error}") from error
+        found = answer["Credentials"]
+        return Credentials(
+            access_key_id=found["AccessKeyId"],
+            secret_access_key=found["SecretAccessKey"],
+            session_token=found["SessionToken"],
+            expires_at=found["Expiration"],
+        )
+
+
+def _access_key(found: Mapping[str, Any]) -> AccessKey:
+    principal = found["principal"]
+    session_policies = principal["session_policies"]
+    return AccessKey(
+        key_id=found["key_id"],
+        secret=found["secret"],
+        session_token=found["session_token"],
+        expires_at=None if found["expires_at"] is None else datetime.fromtimestamp(found["expires_at"], UTC),
+        active=found["active"],
+        principal=Principal(
+            arn=principal["arn"],
+            account=principal["account"],
+            partition=principal["partition"],
+            user_id=principal["user_id"],
+            policies=tuple(principal["policies"]),
+            boundary=principal["boundary"],
+            session_policies=None if session_policies is None else tuple(session_policies),
+            tags=principal["tags"],
+        ),
+    )
