@@ -51,6 +51,8 @@ bench: $(VENV)/.dev ## measure against peers (see docs/explanation)
 lock: $(BIN)/uv ## pin the dependencies of pyproject.toml again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml --output-file requirements/product.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml --group dev --constraints requirements/product.txt --output-file requirements/dev.txt
+	@printf 'ministack==%s\ncryptography\n' "$$(sed -n 's/^ministack==\([0-9.]*\).*/\1/p' requirements/cloud.txt)" \
+		| $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - --output-file requirements/cloud.txt
 
 clean: ## remove the virtual environment and caches (not AERODROME_HOME)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

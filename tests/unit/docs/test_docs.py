@@ -26,7 +26,7 @@ def compatibility_rows() -> list[tuple[str, str, str]]:
     return rows
 
 
-def tests_in(path: Path) -> set[str]:
+def functions_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
@@ -43,7 +43,7 @@ def test_a_row_that_claims_something_names_a_test_that_exists(feature: str, stat
     assert named, f"{feature}: a row that says '{state}' must name its test"
     for file, function in named:
         assert (ROOT / file).exists(), f"{feature}: {file} doesn't exist"
-        assert function in tests_in(ROOT / file), f"{feature}: {file} has no {function}"
+        assert function in functions_in(ROOT / file), f"{feature}: {file} has no {function}"
 
 
 def test_every_operation_and_output_field_of_the_model_has_a_row() -> None:
