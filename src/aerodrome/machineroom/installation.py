@@ -30,11 +30,14 @@ class Installation:
     supervisor_password: str
     external_postgres_url: str | None = None
     external_valkey_url: str | None = None
+    bind: str = "127.0.0.1"  # address that the front door listens on; may change from one `up` to the next
 
     @property
     def endpoint(self) -> str:
         """What a user sets as `AWS_ENDPOINT_URL`."""
-        return f"http://127.0.0.1:{self.front_port}"
+        # Who listens everywhere, listens on loopback.
+        address = "127.0.0.1" if self.bind in ("0.0.0.0", "::", "localhost") else self.bind  # noqa: S104
+        return f"http://[{address}]:{self.front_port}" if ":" in address else f"http://{address}:{self.front_port}"
 
     @property
     def postgres_url(self) -> str:
@@ -64,7 +67,12 @@ def load(layout: Layout) -> Installation:
         raise Permanent(f"{layout.installation_file} belongs to another user; run this command as its owner.") from None
     except ValueError as error:
         raise Permanent(f"{layout.installation_file} is damaged ({error}); restore it from a backup.") from error
-    return Installation(**raw)
+    try:
+        return Installation(**raw)
+    except TypeError as error:
+        raise Permanent(
+            f"{layout.installation_file} doesn't suit this version of Aerodrome ({error}); use the one that wrote it."
+        ) from error
 
 
 def dump(installation: Installation) -> str:

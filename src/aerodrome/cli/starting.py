@@ -1,0 +1,31 @@
+"""From settings to a running installation: shared by `up` and `demo`."""
+
+from __future__ import annotations
+
+from aerodrome.layout import Layout
+from aerodrome.machineroom.prepare import Wanted
+from aerodrome.machineroom.progress import Progress
+from aerodrome.machineroom.room import Up, up
+from aerodrome.settings import Settings, surroundings
+
+
+def wanted(settings: Settings) -> Wanted:
+    """The settings' part that concerns the machine room, as plain values."""
+    return Wanted(
+        account=settings.account,
+        region=settings.region,
+        bind=settings.bind,
+        web_host=settings.web_host,
+        port=settings.port,
+        gateway_port=settings.gateway_port,
+        postgres_port=settings.postgres_port,
+        valkey_port=settings.valkey_port,
+        cloud_port=settings.cloud_port,
+        postgres_url=settings.postgres_url,
+        valkey_url=settings.valkey_url,
+    )
+
+
+async def bring_up(settings: Settings, progress: Progress) -> Up:
+    """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises."""
+    return await up(Layout(settings.home), wanted(settings), surroundings(), progress)

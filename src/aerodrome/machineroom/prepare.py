@@ -1,0 +1,182 @@
+"""The installation record: made at the first `up`, checked and carried on at every later one."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from aerodrome.errors import Permanent
+from aerodrome.files import write_file
+from aerodrome.layout import Layout
+from aerodrome.machineroom import hosts, ports, users
+from aerodrome.machineroom.installation import Installation, dump, load
+
+_ID_LENGTH = 6
+_BASE32 = string.ascii_uppercase + "234567"  # of real access keys
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the settings ask for; ports are None when the choice is left to us."""
+
+    account: str
+    region: str
+    bind: str = "127.0.0.1"
+    web_host: str = "auto"
+    port: int | None = None
+    gateway_port: int | None = None
+    postgres_port: int | None = None
+    valkey_port: int | None = None
+    cloud_port: int | None = None
+    postgres_url: str | None = None
+    valkey_url: str | None = None
+
+    @property
+    def asked_ports(self) -> dict[str, int | None]:
+        return {
+            "front_port": self.port,
+            "gateway_port": self.gateway_port,
+            "postgres_port": self.postgres_port,
+            "valkey_port": self.valkey_port,
+            "cloud_port": self.cloud_port,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    installation: Installation
+    notices: tuple[str, ...]  # one line each, for the person who typed `up`
+
+
+def find(layout: Layout) -> Installation | None:
+    """The installation, or None before the first `up`.
+
+    Raises:
+        Permanent: it is there and can't be read.
+    """
+    return load(layout) if layout.installation_file.exists() else None
+
+
+async def prepare(layout: Layout, wanted: Wanted, running: Iterable[str] = ()) -> Prepared:
+    """The installation to run, written to disk when it is new or changed.
+
+    `running` are the port fields whose program runs now: those ports stay.
+
+    Raises:
+        Permanent: a port that was asked for is taken; a change was asked for that would lose state.
+    """
+    before = find(layout)
+    if before is None:
+        web_host = await hosts.decide(wanted.web_host)
+        prepared = _first(wanted, web_host)
+    else:
+        prepared = _again(layout, before, wanted, set(running))
+    if prepared.installation != before:
+        write_file(layout.installation_file, dump(prepared.installation), 0o600)
+    return prepared
+
+
+def _first(wanted: Wanted, web_host: str) -> Prepared:
+    chosen = ports.choose(ports.listeners(wanted.bind), wanted.asked_ports, {})
+    installation = Installation(
+        id=_new_id(),
+        account=wanted.account,
+        region=wanted.region,
+        bind=wanted.bind,
+        web_host=web_host,
+        postgres_password=secrets.token_urlsafe(24),
+        valkey_password=secrets.token_urlsafe(24),
+        admin_access_key="AKIA" + "".join(secrets.choice(_BASE32) for _ in range(16)),
+        admin_secret_key=secrets.token_urlsafe(30),
+        supervisor_password=secrets.token_urlsafe(24),
+        external_postgres_url=_server_url(wanted.postgres_url, "POSTGRES_URL"),
+        external_valkey_url=_server_url(wanted.valkey_url, "VALKEY_URL"),
+        front_port=chosen["front_port"].port,
+        gateway_port=chosen["gateway_port"].port,
+        postgres_port=chosen["postgres_port"].port,
+        valkey_port=chosen["valkey_port"].port,
+        cloud_port=chosen["cloud_port"].port,
+    )
+    return Prepared(installation, _notices(chosen))
+
+
+def _again(layout: Layout, before: Installation, wanted: Wanted, running: set[str]) -> Prepared:
+    recorded = {name: int(getattr(before, name)) for name in wanted.asked_ports}
+    listeners = ports.listeners(wanted.bind)
+    _keep_gateway(layout, before, wanted, running, listeners)
+    chosen = ports.choose(listeners, wanted.asked_ports, recorded, running)
+    notices = _notices(chosen)
+    if wanted.account != before.account:
+        notices += (f"AERODROME_ACCOUNT is fixed at the first `up`: this installation's account is {before.account}.",)
+    if wanted.web_host not in ("auto", before.web_host):
+        notices += (f"AERODROME_WEB_HOST is fixed at the first `up`: `{before.web_host}` in this installation.",)
+    installation = replace(
+        before,
+        bind=before.bind if "front_port" in running else wanted.bind,
+        external_postgres_url=_url(before.external_postgres_url, wanted.postgres_url, "POSTGRES_URL", layout),
+        external_valkey_url=_url(before.external_valkey_url, wanted.valkey_url, "VALKEY_URL", layout),
+        front_port=chosen["front_port"].port,
+        gateway_port=chosen["gateway_port"].port,
+        postgres_port=chosen["postgres_port"].port,
+        valkey_port=chosen["valkey_port"].port,
+        cloud_port=chosen["cloud_port"].port,
+    )
+    return Prepared(installation, notices)
+
+
+def _keep_gateway(
+    layout: Layout, before: Installation, wanted: Wanted, running: set[str], listeners: tuple[ports.Listener, ...]
+) -> None:
+    """The names of existing environments carry the gateway's port: it doesn't move while there are any."""
+    if "gateway_port" in running or not layout.environments.is_dir() or not any(layout.environments.iterdir()):
+        return
+    if wanted.gateway_port not in (None, before.gateway_port):
+        raise Permanent(
+            f"AERODROME_GATEWAY_PORT asks for {wanted.gateway_port}, but the web server addresses of existing "
+            f"environments carry port {before.gateway_port}. Delete them first, or unset it."
+        )
+    gateway = next(listener for listener in listeners if listener.field == "gateway_port")
+    reason = ports.problem(before.gateway_port, gateway.addresses)
+    if reason:
+        raise Permanent(
+            f"Port {before.gateway_port}, which the web server addresses of existing environments carry, {reason}. "
+            "Stop that process and run `aerodrome up` again."
+        )
+
+
+def _url(recorded: str | None, wanted: str | None, variable: str, layout: Layout) -> str | None:
+    """An outside server may move or change its password; state never changes sides by itself."""
+    if recorded is None and wanted is not None:
+        raise Permanent(
+            f"The installation at {layout.home} keeps its state in a server of its own; it can't go over to another. "
+            f"Unset AERODROME_{variable}, or start anew with another AERODROME_HOME."
+        )
+    return _server_url(wanted, variable) if wanted else recorded
+
+
+def _server_url(url: str | None, variable: str) -> str | None:
+    """The URL of a server without a database: we choose databases ourselves."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if not parts.hostname or parts.path.strip("/") or parts.query:
+        raise Permanent(
+            f"AERODROME_{variable} must look like SCHEME://USER:PASSWORD@HOST:PORT, without a database or options."
+        )
+    return url.rstrip("/")
+
+
+def _notices(chosen: dict[str, ports.Choice]) -> tuple[str, ...]:
+    return tuple(choice.notice for choice in chosen.values() if choice.notice)
+
+
+def _new_id() -> str:
+    """Letters and digits, a letter first, that no system user of this machine carries."""
+    while True:
+        rest = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(_ID_LENGTH - 1))
+        fresh = secrets.choice(string.ascii_lowercase) + rest
+        if not users.of_installation(fresh):
+            return fresh

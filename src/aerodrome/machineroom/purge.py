@@ -1,0 +1,57 @@
+"""Giving an installation up: its state, its system users, its keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+
+from aerodrome.errors import Permanent
+from aerodrome.layout import Layout
+from aerodrome.machineroom import users
+from aerodrome.machineroom.installation import load
+from aerodrome.machineroom.lock import only_us
+from aerodrome.supervision import Supervisor, leftovers
+
+
+async def purge(layout: Layout, notice: Callable[[str], None]) -> None:
+    """Remove everything that Aerodrome made, and nothing else that may lie in its home. Safe to run again.
+
+    Raises:
+        Permanent: there is no installation, or it still runs.
+    """
+    installation = await asyncio.to_thread(load, layout)
+    async with only_us(layout, "purge", notice):
+        left = await asyncio.to_thread(leftovers, layout)
+        if left or await Supervisor(layout, installation.supervisor_password).alive():
+            raise Permanent("The installation still runs. Run `aerodrome down` first (`--now` doesn't wait for tasks).")
+        await asyncio.to_thread(_remove, layout, installation.id)
+
+
+def _remove(layout: Layout, installation_id: str) -> None:
+    for path in (
+        layout.environments,
+        layout.runtimes,
+        layout.postgres,
+        layout.valkey,
+        layout.cloud,
+        layout.machine,
+        layout.cache,
+        layout.run,
+        layout.log,
+        layout.pki,
+        layout.secrets,
+    ):
+        if path.exists():
+            shutil.rmtree(path)
+    if os.geteuid() == 0:
+        for name in users.of_installation(installation_id):
+            users.remove_user(name)
+    # Last: it says whose users those were, should we be interrupted.
+    layout.installation_file.unlink()
+    (layout.home / "lock").unlink()
+    if not any(layout.home.iterdir()):
+        with contextlib.suppress(PermissionError):  # it was made for us in a directory that isn't ours
+            layout.home.rmdir()

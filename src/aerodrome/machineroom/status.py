@@ -1,0 +1,111 @@
+"""What runs now, for `aerodrome status`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from aerodrome.layout import Layout
+from aerodrome.machineroom import draining, memory
+from aerodrome.machineroom.installation import Installation, load
+from aerodrome.supervision import ProgramState, Supervisor, leftovers
+
+_PATIENCE = 5  # seconds
+_DATABASE = "aerodrome"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStatus:
+    name: str
+    environment: str | None  # id; None: of the machine room
+    phase: str
+    pid: int | None
+    since: datetime | None
+    memory: int | None  # bytes (PSS), with everything it started
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentStatus:
+    id: str
+    name: str
+    region: str
+    status: str
+    host: str  # with ":port" unless it is 443
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    home: str
+    running: bool  # supervisord answers
+    draining: bool
+    endpoint: str
+    gateway_port: int
+    web_host: str
+    account: str
+    region: str
+    programs: tuple[ProgramStatus, ...]
+    environments: tuple[EnvironmentStatus, ...] | None  # None: the database doesn't answer
+    leftovers: tuple[str, ...]  # programs that outlived a crash of supervisord
+
+
+async def status(layout: Layout) -> Status:
+    """Everything `status` shows.
+
+    Raises:
+        Permanent: there is no installation, or it is another user's.
+    """
+    installation = await asyncio.to_thread(load, layout)
+    supervisor = Supervisor(layout, installation.supervisor_password)
+    running = await supervisor.alive()
+    states = list((await supervisor.states()).values()) if running else []
+    sizes = await asyncio.to_thread(memory.proportional, [state.pid for state in states if state.pid])
+    left = () if running else tuple(item.name for item in await asyncio.to_thread(leftovers, layout))
+    return Status(
+        home=str(layout.home),
+        running=running,
+        draining=running and draining.is_draining(layout),
+        endpoint=installation.endpoint,
+        gateway_port=installation.gateway_port,
+        web_host=installation.web_host,
+        account=installation.account,
+        region=installation.region,
+        programs=tuple(sorted((_program(state, sizes) for state in states), key=_order)),
+        environments=await environments(installation) if running else None,
+        leftovers=left,
+    )
+
+
+def _program(state: ProgramState, sizes: dict[int, int | None]) -> ProgramStatus:
+    environment, dot, name = state.name.partition(".")
+    return ProgramStatus(
+        name=name if dot else state.name,
+        environment=environment if dot else None,
+        phase=state.phase.value,
+        pid=state.pid,
+        since=state.since,
+        memory=sizes.get(state.pid) if state.pid else None,
+        detail=state.description,
+    )
+
+
+def _order(program: ProgramStatus) -> tuple[str, str]:
+    return program.environment or "", program.name
+
+
+async def environments(installation: Installation) -> tuple[EnvironmentStatus, ...] | None:
+    """The environments' rows, oldest first; None when the database doesn't answer (or isn't made yet)."""
+    try:
+        async with (
+            asyncio.timeout(_PATIENCE),
+            await psycopg.AsyncConnection.connect(f"{installation.postgres_url}/{_DATABASE}") as connection,
+        ):
+            rows = await connection.execute(
+                "SELECT id, name, region, status, host FROM environments ORDER BY created_at"
+            )
+            return tuple(EnvironmentStatus(*row) for row in await rows.fetchall())
+    except (psycopg.Error, TimeoutError):
+        return None

@@ -1,0 +1,94 @@
+"""Server certificates, signed by the installation's authority."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from aerodrome.errors import Permanent
+from aerodrome.files import ensure_directory, write_file
+from aerodrome.layout import Layout
+from aerodrome.pki.authority import BACKDATED, Authority, ensure_authority, key_usage, private_pem
+
+LIFETIME = timedelta(days=397)  # browsers refuse server certificates that live longer than 398 days
+RENEW_BEFORE = timedelta(days=30)
+_COMMON_NAME_LENGTH = 64  # of X.520; longer names stand in the alternative names alone
+
+
+def issue(layout: Layout, names: Sequence[str], addresses: Sequence[str] = ()) -> tuple[Path, Path]:
+    """A certificate for these DNS names and IP addresses: (file of the chain, file of the key). Blocking.
+
+    Both are the same 0600 PEM file, so that they can't be torn apart by a crash. It is used again while it is valid for
+    more than 30 days and signed by the authority of now; ask again daily, and load what comes back.
+
+    Raises:
+        Permanent: no name and no address, or one that isn't one.
+    """
+    names, addresses = sorted(set(names)), sorted(set(addresses))
+    if not names and not addresses:
+        raise Permanent("A server certificate needs at least one host name or IP address.")
+    alternatives = _alternative_names(names, addresses)
+    authority = ensure_authority(layout)
+    folder = layout.pki / "issued"
+    ensure_directory(folder, 0o700)
+    path = folder / f"{hashlib.sha256(repr((names, addresses)).encode()).hexdigest()[:24]}.pem"
+    now = datetime.now(UTC)
+    if not _usable(path, authority, now):
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = _sign(authority, key.public_key(), alternatives, (names or addresses)[0], now)
+        chain = [leaf, authority.certificate]
+        write_file(path, private_pem(key) + b"".join(c.public_bytes(serialization.Encoding.PEM) for c in chain), 0o600)
+    return path, path
+
+
+def _alternative_names(names: Sequence[str], addresses: Sequence[str]) -> x509.SubjectAlternativeName:
+    try:
+        return x509.SubjectAlternativeName(
+            [*(x509.DNSName(name) for name in names), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
+        )
+    except ValueError as error:
+        raise Permanent(f"No certificate can be made for {[*names, *addresses]}: {error}.") from error
+
+
+def _usable(path: Path, authority: Authority, now: datetime) -> bool:
+    try:
+        leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        leaf.verify_directly_issued_by(authority.certificate)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    return leaf.not_valid_after_utc - RENEW_BEFORE > now
+
+
+def _sign(
+    authority: Authority,
+    key: ec.EllipticCurvePublicKey,
+    alternatives: x509.SubjectAlternativeName,
+    first: str,
+    now: datetime,
+) -> x509.Certificate:
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if len(first) <= _COMMON_NAME_LENGTH else []
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(subject))
+        .issuer_name(authority.certificate.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(alternatives, critical=not subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(certificate_sign=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )

@@ -1,0 +1,28 @@
+"""What every process of an environment does before it becomes Airflow."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+
+
+def prepare(arguments: list[str]) -> None:
+    """Point Airflow at the files that lie beside this one, and make `arguments` its command line.
+
+    A configuration file that is there already keeps processes that start at the same time from writing one each, and
+    an `airflow.cfg` of another version from being read.
+    """
+    os.environ["AIRFLOW_CONFIG"] = str(_HERE / "airflow.cfg")
+    os.environ["AIRFLOW__FAB__CONFIG_FILE"] = str(_HERE / "webserver_config.py")
+    sys.argv = ["airflow", *arguments]
+
+
+def run(arguments: list[str]) -> None:
+    """`airflow ARGUMENTS`, in this process."""
+    prepare(arguments)
+    from airflow.__main__ import main  # reads the environment when it is imported
+
+    main()

@@ -1,0 +1,39 @@
+"""`python -P -m aerodrome_airflow.worker --name NAME …` is `airflow celery worker …` with the node name `celery@NAME`.
+
+Airflow's own `--celery-hostname` asks all workers for their names over the broker first, and in the Celery provider
+3.14 to 3.22 that leaves connections behind on which the forked children wait for ever (apache/airflow 59707). The name
+is therefore handed to Celery itself, which is what that option does in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from aerodrome_airflow.launch import run
+
+
+def name_node(name: str) -> None:
+    """Make every worker that this process starts the node `celery@NAME`."""
+    from celery import Celery
+
+    worker_main = Celery.worker_main
+
+    def named(app: Any, argv: Sequence[str] | None = None) -> Any:
+        return worker_main(app, [*(argv or ["worker"]), "--hostname", f"celery@{name}"])
+
+    Celery.worker_main = named
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="aerodrome_airflow.worker", allow_abbrev=False)
+    parser.add_argument("--name", required=True, help="name of the component")
+    options, rest = parser.parse_known_args(arguments)
+    name_node(options.name)
+    run(["celery", "worker", *rest])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

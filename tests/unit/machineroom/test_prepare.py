@@ -1,0 +1,131 @@
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aerodrome.errors import Permanent
+from aerodrome.layout import Layout
+from aerodrome.machineroom import installation, prepare
+from aerodrome.machineroom.prepare import Wanted
+
+WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
+EXTERNAL = "postgresql://boss:secret@db.example.org:5432"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+async def test_the_first_time_makes_an_installation_that_is_private(layout: Layout) -> None:
+    made = (await prepare.prepare(layout, WANTED)).installation
+    assert layout.installation_file.stat().st_mode & 0o777 == 0o600
+    assert installation.load(layout) == made
+    assert len(made.id) == 6
+    assert made.id.isalnum()
+    assert made.id.islower()
+    assert made.id[0].isalpha()
+    assert made.admin_access_key.startswith("AKIA")
+    assert len(made.admin_access_key) == 20
+    assert len({made.postgres_password, made.valkey_password, made.admin_secret_key, made.supervisor_password}) == 4
+
+
+async def test_it_is_never_made_again(layout: Layout) -> None:
+    first = (await prepare.prepare(layout, WANTED)).installation
+    before = layout.installation_file.stat().st_mtime_ns, layout.installation_file.stat().st_ino
+    assert (await prepare.prepare(layout, WANTED)).installation == first
+    assert (layout.installation_file.stat().st_mtime_ns, layout.installation_file.stat().st_ino) == before
+
+
+async def test_two_installations_differ(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    one, two = [(await prepare.prepare(Layout(tmp_path / name), WANTED)).installation for name in ("a", "b")]
+    assert one.id != two.id
+    assert one.postgres_password != two.postgres_password
+
+
+async def test_a_damaged_record_is_never_replaced(layout: Layout) -> None:
+    layout.installation_file.write_text("{")
+    with pytest.raises(Permanent, match="damaged"):
+        await prepare.prepare(layout, WANTED)
+    assert layout.installation_file.read_text() == "{"
+
+
+async def test_a_record_of_another_version_is_refused(layout: Layout) -> None:
+    layout.installation_file.write_text('{"id": "abcdef"}')
+    with pytest.raises(Permanent, match="doesn't suit this version"):
+        await prepare.prepare(layout, WANTED)
+
+
+async def test_a_port_that_was_lost_moves_and_is_written_down(layout: Layout) -> None:
+    first = (await prepare.prepare(layout, WANTED)).installation
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        port = server.getsockname()[1]
+        layout.installation_file.write_text(installation.dump(replace(first, front_port=port)))
+        again = await prepare.prepare(layout, WANTED)
+    assert again.installation.front_port != port
+    assert any(str(port) in notice for notice in again.notices)
+    assert installation.load(layout).front_port == again.installation.front_port
+
+
+async def test_the_gateway_stays_where_environments_say_it_is(layout: Layout) -> None:
+    first = (await prepare.prepare(layout, WANTED)).installation
+    (layout.environments / "0123456789ab").mkdir(parents=True)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        port = server.getsockname()[1]
+        layout.installation_file.write_text(installation.dump(replace(first, gateway_port=port)))
+        with pytest.raises(Permanent, match=rf"Port {port}, which the web server addresses.*process \d+"):
+            await prepare.prepare(layout, WANTED)
+        kept = await prepare.prepare(layout, WANTED, running=["gateway_port"])
+        assert kept.installation.gateway_port == port
+    with pytest.raises(Permanent, match="carry port"):
+        await prepare.prepare(layout, replace(WANTED, gateway_port=port + 1))
+
+
+async def test_what_is_fixed_says_so(layout: Layout) -> None:
+    first = (await prepare.prepare(layout, WANTED)).installation
+    again = await prepare.prepare(layout, replace(WANTED, account="222222222222", web_host="name"))
+    assert again.installation == first
+    assert ["AERODROME_ACCOUNT" in notice for notice in again.notices] == [True, False]
+    assert "AERODROME_WEB_HOST" in again.notices[1]
+
+
+async def test_state_never_changes_sides(layout: Layout) -> None:
+    await prepare.prepare(layout, WANTED)
+    with pytest.raises(Permanent, match="AERODROME_POSTGRES_URL"):
+        await prepare.prepare(layout, replace(WANTED, postgres_url=EXTERNAL))
+
+
+async def test_an_outside_server_may_move(layout: Layout) -> None:
+    first = (await prepare.prepare(layout, replace(WANTED, postgres_url=EXTERNAL + "/"))).installation
+    assert first.postgres_url == EXTERNAL
+    moved = EXTERNAL.replace("5432", "5433")
+    assert (await prepare.prepare(layout, replace(WANTED, postgres_url=moved))).installation.postgres_url == moved
+    assert (await prepare.prepare(layout, WANTED)).installation.postgres_url == moved
+
+
+@pytest.mark.parametrize("url", ["db.example.org:5432", EXTERNAL + "/airflow", EXTERNAL + "?sslmode=require"])
+async def test_the_url_of_an_outside_server_names_no_database(layout: Layout, url: str) -> None:
+    with pytest.raises(Permanent, match="without a database"):
+        await prepare.prepare(layout, replace(WANTED, postgres_url=url))
+    assert not layout.installation_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("bind", "endpoint"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:4610"),
+        ("::", "http://127.0.0.1:4610"),
+        ("10.0.0.7", "http://10.0.0.7:4610"),
+        ("fd00::7", "http://[fd00::7]:4610"),
+    ],
+)
+async def test_the_endpoint_is_where_the_front_door_listens(layout: Layout, bind: str, endpoint: str) -> None:
+    made = (await prepare.prepare(layout, WANTED)).installation
+    assert replace(made, bind=bind, front_port=4610).endpoint == endpoint
