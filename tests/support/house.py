@@ -8,8 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from aerodrome.machineroom.pythons import enterable_by_others, public_python
 
 DRIVER = Path(__file__).with_name("drive_machineroom.py")
 SOURCES = Path(__file__).parents[2] / "src"
+REQUIREMENTS = SOURCES.parent / "requirements" / "product.txt"
 
 
 @dataclass
@@ -96,21 +95,17 @@ class House:
 
 
 def python_for_others(folder: Path) -> Path:
-    """A virtual environment whose interpreter, packages and sources every user can read."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    base = public_python([version])
-    packages, sources = Path(sysconfig.get_path("purelib")), SOURCES
-    if not enterable_by_others(packages):
-        packages = shutil.copytree(packages, folder / "packages", symlinks=True)
-    if not enterable_by_others(sources):
-        sources = shutil.copytree(sources, folder / "src")
+    """A virtual environment of the product whose interpreter, packages and sources every user can read."""
+    base = public_python(["3.11", "3.12"])
+    sources = SOURCES if enterable_by_others(SOURCES) else shutil.copytree(SOURCES, folder / "src")
     venv = folder / "venv"
-    subprocess.run(
-        [str(uv_program()), "venv", "--quiet", "--no-config", "--python", str(base), str(venv)], check=True, cwd="/"
-    )
-    (venv / "lib" / f"python{version}" / "site-packages" / "all.pth").write_text(f"{sources}\n{packages}\n")
-    shutil.copy2(uv_program(), venv / "bin" / "uv")
-    return venv / "bin" / "python"
+    uv = [str(uv_program()), "--quiet"]
+    subprocess.run([*uv, "venv", "--no-python-downloads", "--python", str(base), str(venv)], check=True, cwd="/")
+    python = venv / "bin" / "python"
+    sync = ["pip", "sync", "--require-hashes", "--python", str(python), str(REQUIREMENTS)]
+    subprocess.run([*uv, *sync], check=True, cwd="/")
+    next(venv.glob("lib/python*/site-packages")).joinpath("sources.pth").write_text(f"{sources}\n")
+    return python
 
 
 def alive(pid: int) -> bool:

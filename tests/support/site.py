@@ -52,7 +52,7 @@ class Site:
         return done
 
     def aerodrome(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "aerodrome.cli.main", *argv, **options)
+        return self.run(sys.executable, "-m", "aerodrome.cli", *argv, **options)
 
     def aws(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run(Path(sys.executable).parent / "aws", *argv, **options)

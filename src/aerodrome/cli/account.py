@@ -74,7 +74,10 @@ def _bucket_exists(s3: Any, bucket: str) -> bool:
 def ensure_role(
     connection: Connection, name: str, environment: str, bucket: str, extra: Sequence[Mapping[str, Any]] = ()
 ) -> str:
-    """The execution role with MWAA's trust and sample permissions plus `extra` statements; returns its ARN."""
+    """The execution role with MWAA's trust and sample permissions; returns its ARN.
+
+    `extra` statements are a policy of their own, which a later call without any leaves alone.
+    """
     iam = connection.client("iam")
     trust = json.dumps(trust_policy())
     try:
@@ -88,8 +91,11 @@ def ensure_role(
             raise
         iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust)
         arn = iam.get_role(RoleName=name)["Role"]["Arn"]
-    policy = execution_policy(connection, environment, bucket, extra)
-    iam.put_role_policy(RoleName=name, PolicyName="execution", PolicyDocument=json.dumps(policy))
+    policies = {"execution": execution_policy(connection, environment, bucket)}
+    if extra:
+        policies["extra"] = {"Version": "2012-10-17", "Statement": list(extra)}
+    for policy, document in policies.items():
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
     return str(arn)
 
 
@@ -99,9 +105,7 @@ def trust_policy() -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def execution_policy(
-    connection: Connection, environment: str, bucket: str, extra: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
+def execution_policy(connection: Connection, environment: str, bucket: str) -> dict[str, Any]:
     """MWAA's sample policy for an environment with an AWS-owned key (mwaa-spec 8)."""
     partition, region, account = connection.partition, connection.region, connection.installation.account
     bucket_arns = [f"arn:{partition}:s3:::{bucket}", f"arn:{partition}:s3:::{bucket}/*"]
@@ -129,7 +133,6 @@ def execution_policy(
             "NotResource": f"arn:{partition}:kms:*:{account}:key/*",
             "Condition": {"StringLike": {"kms:ViaService": [f"sqs.{region}.amazonaws.com"]}},
         },
-        *extra,
     ]
     return {"Version": "2012-10-17", "Statement": statements}
 

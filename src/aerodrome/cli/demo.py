@@ -111,10 +111,13 @@ def _environment(connection: Connection, name: str, bucket: str) -> tuple[int, l
         watch(connection, name, out, deletion=True)
         found = None
     steps: list[tuple[str, float]] = []
+    write = {
+        "Effect": "Allow",
+        "Action": "s3:PutObject",
+        "Resource": f"arn:{connection.partition}:s3:::{bucket}/output/*",
+    }
+    role = account.ensure_role(connection, account.role_name(connection, name), name, bucket, [write])
     if found is None:
-        partition = connection.partition
-        write = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:{partition}:s3:::{bucket}/output/*"}
-        role = account.ensure_role(connection, account.role_name(connection, name), name, bucket, [write])
         mwaa.create_environment(**creation_members(connection, name, bucket, DAGS, role))
     if found is None or found["Status"] != "AVAILABLE":
         progress = watch(connection, name, out)

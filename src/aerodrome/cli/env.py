@@ -14,7 +14,7 @@ from rich.table import Table
 from aerodrome.cli import account
 from aerodrome.cli.connection import Connection, connected
 from aerodrome.cli.output import err, out
-from aerodrome.cli.watch import follow, watch
+from aerodrome.cli.watch import follow, get_environment, watch
 from aerodrome.cli.webserver import run_command, sign_in_link
 from aerodrome.errors import Permanent
 
@@ -41,6 +41,7 @@ def create(
 ) -> None:
     """Create an environment. A bucket and a role are made unless they are named."""
     with connected(region) as connection:
+        _refuse_known(connection, name)
         bucket = bucket or _make_bucket(connection, name)
         arn = _role_arn(connection, role) if role else _make_role(connection, name, bucket)
         members = creation_members(connection, name, bucket, dags_path, arn, environment_class, airflow_version)
@@ -49,6 +50,16 @@ def create(
         if wait:
             watch(connection, name, out)
             _print_next_steps(name, bucket, dags_path)
+
+
+def _refuse_known(connection: Connection, name: str) -> None:
+    """Before a bucket or role that the environment uses is touched."""
+    found = get_environment(connection.client("mwaa"), name)
+    if found is not None:
+        raise Permanent(
+            f"An environment {name} exists already in {connection.region} ({found['Status']}). "
+            f"Choose another name, or watch this one: aerodrome env events {name} --follow"
+        )
 
 
 def creation_members(
@@ -113,7 +124,9 @@ def list_environments(region: Region = None, as_json: Json = False) -> None:
         if as_json:
             sys.stdout.write(json.dumps({"Environments": names}, indent=2) + "\n")
             return
-        table = Table("NAME", "STATUS", "VERSION", "CLASS", "WEB SERVER", box=None, header_style="bold")
+        table = Table(box=None, header_style="bold")
+        for column in ("NAME", "STATUS", "VERSION", "CLASS", "WEB SERVER"):
+            table.add_column(column, overflow="fold")
         for environment in (mwaa.get_environment(Name=name)["Environment"] for name in names):
             members = ("Name", "Status", "AirflowVersion", "EnvironmentClass", "WebserverUrl")
             table.add_row(*(str(environment.get(member, "")) for member in members))
@@ -131,6 +144,8 @@ def show(name: Name, region: Region = None, as_json: Json = False) -> None:
             sys.stdout.write(json.dumps(environment, indent=2, default=str) + "\n")
             return
         table = Table(show_header=False, box=None)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for member, value in flat(environment):
             table.add_row(member, value)
         out.print(table)
@@ -185,6 +200,8 @@ def cli(
         sys.stdout.buffer.write(output.stdout)
         sys.stdout.flush()
         sys.stderr.buffer.write(output.stderr)
+        if output.stderr and not output.stderr.endswith(b"\n"):
+            sys.stderr.buffer.write(b"\n")
         sys.stderr.flush()
         raise typer.Exit(output.exit_code)
 

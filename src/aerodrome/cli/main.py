@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 import tempfile
 import traceback
@@ -53,6 +54,8 @@ def main() -> None:
     except ValidationError as error:
         _fail(_settings_lines(error), USAGE)
     except Permanent as error:
+        if os.strerror(errno.ENOSPC) in f"{error} {error.detail}":  # told by a program that we ran
+            _fail(_disk_full(), FAILED)
         if error.detail:
             err.print(error.detail, style="dim", markup=False)
         _fail(str(error), FAILED)
@@ -82,10 +85,15 @@ def _settings_lines(error: ValidationError) -> str:
     )
 
 
+def _disk_full() -> str:
+    return f"The disk is full. Free some space on the file system of {Settings().home} and run this command again."
+
+
 def _os_error(error: OSError) -> str:
+    # shutil gathers what went wrong with each file into one error without a number.
+    if error.errno in _FULL or os.strerror(errno.ENOSPC) in str(error):
+        return _disk_full()
     where = f" ({error.filename})" if error.filename else ""
-    if error.errno in _FULL:
-        return f"The disk is full{where}. Free some space on the file system of AERODROME_HOME and run this again."
     return f"{error.strerror or error}{where}. What led to it is in {_keep(traceback.format_exception(error))}."
 
 

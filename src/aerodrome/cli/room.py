@@ -15,6 +15,7 @@ from aerodrome.cli.follow import follow
 from aerodrome.cli.interrupts import Interrupted, Interrupts
 from aerodrome.cli.output import Steps, Still, err, out
 from aerodrome.cli.overview import show_status, show_summary
+from aerodrome.errors import AerodromeError
 from aerodrome.layout import Layout
 from aerodrome.machineroom import control, purge, shell, stop
 from aerodrome.machineroom.installation import load
@@ -64,6 +65,10 @@ async def _up(settings: Settings, detach: bool) -> int:
                 return INTERRUPTED
             await _drain(layout, interrupts)
             return INTERRUPTED
+        except (AerodromeError, OSError):
+            if not ran_before:
+                await _tidy(layout)
+            raise
         show_summary(layout, result, time.monotonic() - began)
         if detach or result.was_running:
             return 0
@@ -74,6 +79,13 @@ async def _up(settings: Settings, detach: bool) -> int:
             return await _drain(layout, interrupts)
         out.print("The installation was stopped by another command.")
         return 0
+
+
+async def _tidy(layout: Layout) -> None:
+    """Leave nothing running behind a start that failed, unless environments have come back with it."""
+    living = await living_programs(layout)
+    if living is not None and not any("." in name for name in living):
+        await stop.down(layout, Silent(), Still())
 
 
 async def _follow(layout: Layout) -> None:

@@ -37,11 +37,13 @@ def listeners(bind: str) -> tuple[Listener, ...]:
     # In `address` mode the gateway listens on one address of 127.83.0.0/16 per environment.
     gateway = ("127.0.0.1", "127.83.0.1")
     return (
-        Listener("front_port", "front door", "AERODROME_PORT", (4610,), front, public=True),
-        Listener("gateway_port", "web servers' gateway", "AERODROME_GATEWAY_PORT", (443, 8443), gateway, public=True),
+        Listener("front_port", "the front door", "AERODROME_PORT", (4610,), front, public=True),
+        Listener(
+            "gateway_port", "the web servers' gateway", "AERODROME_GATEWAY_PORT", (443, 8443), gateway, public=True
+        ),
         Listener("postgres_port", "PostgreSQL", "AERODROME_POSTGRES_PORT", (4611,)),
         Listener("valkey_port", "Valkey", "AERODROME_VALKEY_PORT", (4612,)),
-        Listener("cloud_port", "embedded cloud", "AERODROME_CLOUD_PORT", (4613,)),
+        Listener("cloud_port", "the embedded cloud", "AERODROME_CLOUD_PORT", (4613,)),
     )
 
 
@@ -73,7 +75,8 @@ def choose(
             choices[listener.field] = Choice(port)
         else:
             last = recorded.get(listener.field)
-            others = usual - set(listener.usual)
+            theirs = {recorded[other.field] for other in every if other is not listener and other.field in recorded}
+            others = (usual - set(listener.usual)) | theirs
             choices[listener.field] = _free(listener, last, used, others)
         used.add(choices[listener.field].port)
     return choices
@@ -82,7 +85,7 @@ def choose(
 def _running(listener: Listener, port: int, asked: int | None) -> Choice:
     if asked in (None, port):
         return Choice(port)
-    return Choice(port, f"The {listener.what} runs on {port}; {listener.variable} applies after `aerodrome down`.")
+    return Choice(port, f"Still on port {port}: {listener.what}. {listener.variable} applies after `aerodrome down`.")
 
 
 def problem(port: int, addresses: Iterable[str]) -> str | None:
@@ -114,7 +117,7 @@ def _refuse_taken(listener: Listener, port: int, choices: Mapping[str, Choice]) 
     reason = f"is already used for {twice}" if twice else problem(port, listener.addresses)
     if reason:
         raise Permanent(
-            f"Port {port}, asked for by {listener.variable} for the {listener.what}, {reason}. "
+            f"Port {port}, asked for by {listener.variable} for {listener.what}, {reason}. "
             f"Stop that, or set {listener.variable} to another port."
         )
 
@@ -131,7 +134,7 @@ def _free(listener: Listener, last: int | None, used: set[int], others: set[int]
     for port in (*listener.usual[1:], *range(start, _HIGHEST)):
         if port in used or port in others or problem(port, listener.addresses):
             continue
-        notice = f"Port {first} {reason or 'is used by another part'}: the {listener.what} is on {port}"
+        notice = f"Port {first} {reason or 'is used by another part'}: {listener.what} is on {port}"
         notice += f" ({listener.variable} chooses another)."
         return Choice(port, notice if last is not None or listener.public else None)
-    raise Permanent(f"No free port was found for the {listener.what}; set {listener.variable}.")
+    raise Permanent(f"No free port was found for {listener.what}; set {listener.variable}.")

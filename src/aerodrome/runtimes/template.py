@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,25 +105,28 @@ async def _seal(connection: AsyncConnection, name: str) -> None:
 
 async def _migrate(layout: Layout, key: str, url: str, user: str | None, progress: Report) -> None:
     version = versions.get(split_key(key)[0])
-    with tempfile.TemporaryDirectory(prefix="aerodrome-template-") as folder:
-        home = Path(folder)
-        account = _account(user)
+    account, home = _account(user), layout.runtimes / f".{key}.template"
+    shutil.rmtree(home, ignore_errors=True)  # of a run that was killed
+    home.mkdir(mode=0o700)
+    try:
         if account is not None:
             shutil.chown(home, account.pw_uid, account.pw_gid)
         variables = {
             "PATH": f"{layout.runtime(key) / 'bin'}:/usr/bin:/bin",
-            "HOME": folder,
-            "AIRFLOW_HOME": folder,
+            "HOME": str(home),
+            "AIRFLOW_HOME": str(home),
             "LANG": "C.UTF-8",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"{version.driver}://{url.partition('://')[2]}",
             "AIRFLOW__CORE__AUTH_MANAGER": version.essential["core.auth_manager"],
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{folder}/logs",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         }
         progress("migrate", 10, f"Making the tables of Airflow {version.version}")
         await _run(layout.runtime(key) / "bin" / version.migrate[0], version.migrate[1:], variables, account)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 async def _run(

@@ -52,14 +52,15 @@ def test_a_bucket_is_private_versioned_and_made_once(connection: Connection, reg
     assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
 
 
-def test_a_role_is_made_once_and_brought_up_to_date(connection: Connection) -> None:
+def test_a_role_is_made_once_and_keeps_what_it_was_given_beyond(connection: Connection) -> None:
     extra = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::b/output/*"}
-    first = account.ensure_role(connection, "execution-demo", "demo", "b")
-    assert account.ensure_role(connection, "execution-demo", "demo", "b", [extra]) == first
+    first = account.ensure_role(connection, "execution-demo", "demo", "b", [extra])
+    assert account.ensure_role(connection, "execution-demo", "demo", "b") == first
     assert first == "arn:aws:iam::100000000001:role/execution-demo"
     iam = connection.client("iam")
-    policy = iam.get_role_policy(RoleName="execution-demo", PolicyName="execution")["PolicyDocument"]
-    assert extra in policy["Statement"]
+    policy = iam.get_role_policy(RoleName="execution-demo", PolicyName="extra")["PolicyDocument"]
+    assert policy["Statement"] == [extra]
+    assert sorted(iam.list_role_policies(RoleName="execution-demo")["PolicyNames"]) == ["execution", "extra"]
     assert iam.get_role(RoleName="execution-demo")["Role"]["AssumeRolePolicyDocument"] == account.trust_policy()
 
 

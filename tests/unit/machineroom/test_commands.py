@@ -1,7 +1,10 @@
 import asyncio
+import errno
 import json
+import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from aerodrome import settings
+from aerodrome.cli import main
 from aerodrome.cli.follow import follow
 from aerodrome.cli.interrupts import Interrupted, Interrupts
+from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import control, memory, prepare, shell
 from aerodrome.machineroom.prepare import Wanted
@@ -190,3 +195,28 @@ def test_memory_counts_what_a_process_started() -> None:
         assert size > 30_000_000
     finally:
         parent.communicate(b"\n", timeout=20)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/file"),
+        shutil.Error([("a", "b", str(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a")))]),
+        Permanent("It can't be installed.", detail="cause: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setenv("AERODROME_HOME", str(tmp_path))
+    monkeypatch.setattr(main, "app", app)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back afterwards
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    logging.captureWarnings(capture=False)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said == f"The disk is full. Free some space on the file system of {tmp_path} and run this command again.\n"

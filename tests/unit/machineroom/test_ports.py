@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def listener(*usual: int, field: str = "front_port", public: bool = True) -> Listener:
-    return Listener(field, "front door", "AERODROME_PORT", usual, public=public)
+    return Listener(field, "the front door", "AERODROME_PORT", usual, public=public)
 
 
 def test_the_usual_port_is_taken_without_a_word() -> None:
@@ -82,6 +82,14 @@ def test_no_port_is_given_twice(taken: int) -> None:
     assert len(set(chosen)) == 5
     with pytest.raises(Permanent, match="already used for port0"):
         choose(several[:2], {"port0": chosen[0], "port1": chosen[0]}, {})
+
+
+def test_a_port_that_moves_leaves_the_others_theirs(taken: int) -> None:
+    both = [listener(taken, field="a"), listener(4611, field="b")]
+    alone = choose(both[:1], {}, {"a": taken})["a"].port
+    chosen = choose(both, {}, {"a": taken, "b": alone})
+    assert chosen["b"].port == alone
+    assert chosen["a"].port not in (taken, alone)
 
 
 def test_the_listeners_cover_every_port_of_an_installation() -> None:
