@@ -8,20 +8,21 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.api.context import Context
+from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import ApiError, Permanent, Temporary, validation_error
 
 _PUBLIC_ACCESS_FLAGS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-async def assume(context: Context, role_arn: str, name: str) -> Credentials:
+async def assume(context: Context, role_arn: str, key: EnvironmentKey) -> Credentials:
     """Credentials of the execution role.
 
     Raises:
         ApiError: ValidationException when there is no such role or it doesn't trust the service.
     """
     try:
-        return await context.roles.assume_role(role_arn, f"aerodrome-check-{name}"[:64])
+        return await context.roles.assume_role(role_arn, f"aerodrome-check-{key.name}"[:64], source_arn=key.arn)
     except Permanent as error:
         raise validation_error(f"Invalid request provided: ExecutionRoleArn: {error}") from error
     except Temporary as error:

@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable
 from datetime import UTC, timedelta
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,8 +26,17 @@ PATH = "/_aerodrome/credentials/{environment_id}"
 _MARGIN = timedelta(minutes=20)
 _FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
-Lookup = Callable[[str], Awaitable[tuple[str, str] | None]]
-"""Environment id -> (execution role's ARN, the environment's token), or None when there is no such environment."""
+
+class ExecutionRole(NamedTuple):
+    """An environment's role, and the token that its components show."""
+
+    role_arn: str
+    token: str
+    environment_arn: str | None = None
+
+
+Lookup = Callable[[str], Awaitable[ExecutionRole | None]]
+"""Environment id -> its role and token, or None when there is no such environment."""
 
 
 def credential_path(environment_id: str) -> str:
@@ -47,10 +57,10 @@ def credential_routes(lookup: Lookup, credentials: RoleCredentials) -> list[Rout
             found = await lookup(environment_id)
             if found is None:
                 return _refusal(404, "ResourceNotFoundException", f"There is no environment {environment_id}.")
-            role_arn, expected = found
+            role_arn, expected, environment_arn = found
             if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
                 return _refusal(403, "AccessDenied", f"The token is not that of environment {environment_id}.")
-            fresh = await credentials.get(role_arn, session_name(environment_id), _MARGIN)
+            fresh = await credentials.get(role_arn, session_name(environment_id), _MARGIN, source_arn=environment_arn)
         except Permanent as error:
             return _refusal(403, "AssumeRoleFailed", str(error))
         except Temporary as error:

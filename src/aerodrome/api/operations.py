@@ -41,7 +41,7 @@ async def create_environment(context: Context, call: Call) -> Output:
     role_arn = members["ExecutionRoleArn"]
     passed = {**_context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
     authorise(call.caller, "iam:PassRole", role_arn, passed)
-    credentials = await assume(context, role_arn, key.name)
+    credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
     environment = await _insert(context, key, members)
     data = {"arn": key.arn, "from": None, "to": Status.CREATING}

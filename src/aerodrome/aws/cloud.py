@@ -134,7 +134,9 @@ class AwsRoleSource:
     def __init__(self, clients: AwsClients, credentials: Credentials, region: str) -> None:
         self._sts = clients.client("sts", region, credentials)
 
-    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
         """Raises:
         Permanent: STS refuses: no such role, or it doesn't trust us.
         Temporary: STS doesn't answer.

@@ -23,7 +23,14 @@ class RoleCredentials:
         self._known: dict[tuple[str, str], Credentials] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
-    async def get(self, role_arn: str, session_name: str, margin: timedelta = timedelta(minutes=5)) -> Credentials:
+    async def get(
+        self,
+        role_arn: str,
+        session_name: str,
+        margin: timedelta = timedelta(minutes=5),
+        *,
+        source_arn: str | None = None,
+    ) -> Credentials:
         """Credentials that live for `margin` at least; older ones that still live when the source is away.
 
         Raises:
@@ -36,7 +43,7 @@ class RoleCredentials:
             if known and known.expires_at - self._now() > margin:
                 return known
             try:
-                fresh = await self._roles.assume_role(role_arn, session_name)
+                fresh = await self._roles.assume_role(role_arn, session_name, source_arn=source_arn)
             except Temporary:
                 if known and known.expires_at - self._now() > timedelta(seconds=30):
                     return known

@@ -30,6 +30,7 @@ class Source:
     prefix: str
     role_arn: str
     region: str
+    environment_arn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,9 @@ class ContentLoop:
 
     async def _client(self, runner: _Runner) -> S3:
         source = runner.source
-        credentials = await self._credentials.get(source.role_arn, session_name(source.environment_id))
+        credentials = await self._credentials.get(
+            source.role_arn, session_name(source.environment_id), source_arn=source.environment_arn
+        )
         if runner.client is None or runner.client[0] is not credentials:
             made = await asyncio.to_thread(self._client_factory, credentials, source.region)
             runner.replace_client((credentials, made))

@@ -69,8 +69,12 @@ class PrincipalSource(Protocol):
 class RoleSource(Protocol):
     """Where the credentials of execution roles come from."""
 
-    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
         """Credentials of the role, as the service `airflow-env.amazonaws.com` would assume it.
+
+        `source_arn` is the environment's: trust policies ask for it as `aws:SourceArn` (mwaa-spec 8).
 
         Raises:
             Permanent: there is no such role, or its trust policy doesn't trust the service.

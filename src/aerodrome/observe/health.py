@@ -15,7 +15,7 @@ from aerodrome.domain.plan import Plan, broker_prefix
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.observe.workers import ping_workers
 
-_TIMEOUT = 5.0  # seconds
+_TIMEOUT = 15.0  # seconds: a web server that is busy starting tasks on a small machine is slow, not sick
 
 
 class HealthChecks:

@@ -11,6 +11,7 @@ from functools import partial
 from aerodrome.domain.component import Component, Phase
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.scope import Done, Outcome, Scope, Step, Wait
+from aerodrome.runtimes.progress import latest
 
 _SOON = 0.5
 _LIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.BACKOFF})
@@ -149,8 +150,8 @@ async def _job(
         # Done, yet its result isn't there: it was taken away since. Run it again.
         await backend.remove(owner, job.name)
         return Wait(_SOON, title)
-    progress = (await backend.logs(owner, job.name, lines=1)).strip()
-    return Wait(_SOON, f"{title}: {progress}" if progress else title)
+    progress = latest(await backend.logs(owner, job.name, lines=5))
+    return Wait(_SOON, f"{progress.text} ({progress.percent} %)" if progress else title)
 
 
 RUN_STEPS = (

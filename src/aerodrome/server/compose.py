@@ -20,7 +20,7 @@ from aerodrome import pki
 from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
 from aerodrome.api.context import Context
-from aerodrome.api.credentials import credential_routes
+from aerodrome.api.credentials import ExecutionRole, credential_routes
 from aerodrome.api.history import history_routes
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.aws.clients import AwsClients
@@ -40,6 +40,7 @@ from aerodrome.identity import Verifier
 from aerodrome.layout import Layout
 from aerodrome.machineroom import users
 from aerodrome.machineroom.broker import ValkeyBroker
+from aerodrome.machineroom.draining import is_draining
 from aerodrome.machineroom.installation import Installation
 from aerodrome.observe.health import HealthChecks
 from aerodrome.reconcile.loop import Loop
@@ -60,6 +61,7 @@ from aerodrome.wire import Wire
 log = logging.getLogger(__name__)
 
 _SWEEP = 300.0  # seconds between two sweeps of expired tokens
+_DRAINING = 2.0  # seconds between two looks whether we may start things again
 _GRACE = 5  # seconds that requests under way get at a stop
 
 
@@ -122,9 +124,9 @@ async def compose(
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
-        content = ContentLoop(
-            ContentSync(layout), partial(_sources, store), credentials, s3_client, interval=settings.sync_interval
-        )
+        sync = ContentSync(layout)
+        stack.callback(sync.close)
+        content = ContentLoop(sync, partial(_sources, store), credentials, s3_client, interval=settings.sync_interval)
         services = Services(
             backend=backend,
             runtimes=RuntimeJobs(
@@ -143,7 +145,12 @@ async def compose(
         reconciler = Reconciler(
             store, planner, services, EventJournal(events), now=now, create_timeout=settings.create_timeout
         )
-        loop = Loop(reconciler.reconcile, partial(_ids, store), scan_interval=settings.scan_interval)
+
+        async def reconcile(environment_id: str) -> float | None:
+            # `aerodrome down` drains the workers while we still serve them: what ends now must stay ended.
+            return _DRAINING if is_draining(layout) else await reconciler.reconcile(environment_id)
+
+        loop = Loop(reconcile, partial(_ids, store), scan_interval=settings.scan_interval)
 
         context = Context(
             store=store,
@@ -162,11 +169,12 @@ async def compose(
         )
         wire, verifier = Wire("mwaa"), Verifier(cloud, now)
 
-        async def credentials_of(environment_id: str) -> tuple[str, str] | None:
+        async def credentials_of(environment_id: str) -> ExecutionRole | None:
             environment, secrets = await store.by_id(environment_id), await store.secrets(environment_id)
             if environment is None or secrets is None:
                 return None
-            return environment.desired["ExecutionRoleArn"], secrets.credentials_token
+            role_arn = environment.desired["ExecutionRoleArn"]
+            return ExecutionRole(role_arn, secrets.credentials_token, environment.key.arn)
 
         own = Starlette(
             routes=[*credential_routes(credentials_of, credentials), *history_routes(context, verifier, wire)]
@@ -260,6 +268,7 @@ async def _sources(store: EnvironmentStore) -> list[Source]:
             prefix=environment.desired["DagS3Path"],
             role_arn=environment.desired["ExecutionRoleArn"],
             region=environment.key.region,
+            environment_arn=environment.key.arn,
         )
         for environment in await store.all()
         if GOALS[environment.status] is Goal.RUN

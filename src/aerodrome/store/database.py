@@ -26,9 +26,8 @@ async def create_database(server_url: str) -> str:
         if await found.fetchone() is None:
             with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # another was first
                 await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-            await connection.execute(
-                sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE))
-            )
+        for name in (DATABASE, "postgres", "template1"):  # the roles of environments have no business in them
+            await connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
     return f"{server_url}/{DATABASE}"
 
 

@@ -40,9 +40,11 @@ class Counted:
         self._roles = roles
         self.calls = 0
 
-    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
         self.calls += 1
-        return await self._roles.assume_role(role_arn, session_name, duration)
+        return await self._roles.assume_role(role_arn, session_name, duration, source_arn=source_arn)
 
 
 async def until(true: Callable[[], bool]) -> None:

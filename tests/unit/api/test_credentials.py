@@ -19,14 +19,14 @@ from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import ContainerMetadataFetcher
 from starlette.applications import Starlette
 
-from aerodrome.api.credentials import credential_path, credential_routes
+from aerodrome.api.credentials import ExecutionRole, credential_path, credential_routes
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import Permanent, Temporary
 
 ROLE = "arn:aws:iam::100000000001:role/execution"
 TOKEN = "t0ken"
-KNOWN = {"0123456789ab": (ROLE, TOKEN), "notokenatall": (ROLE, "")}
+KNOWN = {"0123456789ab": ExecutionRole(ROLE, TOKEN), "notokenatall": ExecutionRole(ROLE, "")}
 
 
 class Roles:
@@ -37,7 +37,9 @@ class Roles:
         self.error: Exception | None = None
         self.sessions: list[tuple[str, str]] = []
 
-    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
         if self.error:
             raise self.error
         self.sessions.append((role_arn, session_name))
@@ -68,7 +70,7 @@ def roles() -> Roles:
 
 @pytest.fixture
 def url(roles: Roles) -> Iterator[str]:
-    async def lookup(environment_id: str) -> tuple[str, str] | None:
+    async def lookup(environment_id: str) -> ExecutionRole | None:
         return KNOWN.get(environment_id)
 
     with served(Starlette(routes=credential_routes(lookup, RoleCredentials(roles)))) as base:
@@ -171,7 +173,7 @@ def test_a_role_that_does_not_trust_the_service_is_403(url: str, roles: Roles) -
     [("127.0.0.1", 200), ("127.83.0.9", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.7", 403), ("", 403)],
 )
 async def test_loopback_peers_only(roles: Roles, peer: str, status: int) -> None:
-    async def lookup(environment_id: str) -> tuple[str, str] | None:
+    async def lookup(environment_id: str) -> ExecutionRole | None:
         return KNOWN.get(environment_id)
 
     app = Starlette(routes=credential_routes(lookup, RoleCredentials(roles)))

@@ -80,7 +80,9 @@ class Account:
         arn = f"arn:aws:iam::{ACCOUNT}:user/{key_id}"
         return AccessKey(key_id, "secret", principal=Principal(arn, ACCOUNT, "aws", key_id, (policy,)))
 
-    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
         if role_arn != ROLE:
             raise Permanent(f"There is no role {role_arn}.")
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))

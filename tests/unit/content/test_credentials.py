@@ -29,7 +29,9 @@ class Roles:
         self.calls = 0
         self.away = False
 
-    async def assume_role(self, role_arn: str, session_name: str, duration: int = 3600) -> Credentials:
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
         await asyncio.sleep(0)
         if self.away:
             raise Temporary("away")
