@@ -2,12 +2,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from aerodrome.store.database import Pool, migrate, open_pool
 from support.postgres import running_postgres
+
+ROOT = Path(__file__).parents[1]
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _skipped.append(report.nodeid.split("[")[0])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A row of the compatibility table is only as good as its proof: a proof that was skipped fails the run."""
+    table = (ROOT / "docs/reference/compatibility.md").read_text()
+    unproven = sorted({node for node in _skipped if f"`{node}`" in table})
+    if unproven:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        lines = ["skipped, but docs/reference/compatibility.md rests on:", *unproven]
+        print("\n" + "\n  ".join(lines))
 
 
 @pytest.fixture(scope="session")

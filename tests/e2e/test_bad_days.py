@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from support.site import Site, wait_for
 
@@ -67,7 +68,7 @@ def status(site: Site, name: str) -> str | None:
         return str(mwaa.get_environment(Name=name)["Environment"]["Status"])
     except mwaa.exceptions.ResourceNotFoundException:
         return None
-    except mwaa.exceptions.ClientError:
+    except (ClientError, BotoCoreError):
         return "away"
 
 
@@ -80,7 +81,8 @@ def traces(site: Site) -> list[str]:
         roles = [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'env_%'")]
     left = [f"database {name}" for name in databases if demo not in name]
     left += [f"role {name}" for name in roles if demo not in name]
-    others = (entry.name for entry in site.layout.environments.iterdir() if entry.name not in (demo, "runtimes"))
+    entries = [entry for entry in site.layout.environments.iterdir() if entry.is_dir()]
+    others = [entry.name for entry in entries if entry.name not in (demo, "runtimes")]
     left += [f"directory {name}" for name in others]
     pids = (entry.name for entry in (site.layout.run / "pids").iterdir() if "." in entry.name)
     left += [f"process {name}" for name in pids if not name.startswith((demo, "runtimes"))]
@@ -97,7 +99,7 @@ def test_the_same_name_in_another_region_killed_in_create_and_in_delete(site: Si
             return str(there.get_environment(Name="demo")["Environment"]["Status"])
         except there.exceptions.ResourceNotFoundException:
             return None
-        except (there.exceptions.ClientError, OSError):
+        except (ClientError, BotoCoreError):
             return "away"
 
     for _ in range(3):
@@ -105,7 +107,7 @@ def test_the_same_name_in_another_region_killed_in_create_and_in_delete(site: Si
         kill_control_plane(site)
     wait_for("AVAILABLE after the kills", lambda: there_status() == "AVAILABLE", 180)
     assert status(site, "demo") == "AVAILABLE"
-    wait_for("the delete to be accepted", lambda: there.delete_environment(Name="demo"), 30)
+    there.delete_environment(Name="demo")
     kill_control_plane(site)
     wait_for("the end of the delete", lambda: there_status() is None, 120)
     assert status(site, "demo") == "AVAILABLE"
@@ -131,7 +133,7 @@ def test_down_and_up_bring_everything_back(site: Site) -> None:
     def answers() -> bool:
         try:
             return bool(mwaa.invoke_rest_api(Name="demo", Path="/dags/flights", Method="GET"))
-        except (mwaa.exceptions.ClientError, OSError):
+        except (ClientError, BotoCoreError):
             return False
 
     wait_for("Airflow to answer again", answers, 120)

@@ -19,6 +19,7 @@ from aerodrome.cli import room
 from aerodrome.cli.demo import demo
 from aerodrome.cli.env import env_app
 from aerodrome.cli.output import err
+from aerodrome.cli.runtimes import runtimes_app
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.layout import Layout
 from aerodrome.settings import Settings
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 room.register(app)
 app.add_typer(env_app)
+app.add_typer(runtimes_app)
 app.command("demo")(demo)
 
 
