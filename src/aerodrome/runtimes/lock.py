@@ -6,6 +6,7 @@ released some days later and are exempt. The lock holds for Linux; hashes make e
 
 from __future__ import annotations
 
+import re
 import tempfile
 from datetime import date, timedelta
 from pathlib import Path
@@ -44,4 +45,4 @@ def make_lock(version: AirflowVersion, python: str, cache: Path) -> str:
             raise Permanent(
                 f"No lock for Airflow {version.version} on Python {python}: {why}.", error.output
             ) from error
-        return target.read_text().replace(str(source), "runtime.in")
+        return re.sub(r"-r \S*in\.txt", "-r runtime.in", target.read_text())
