@@ -25,7 +25,7 @@ HOP_BY_HOP = frozenset(
         b"expect",
     }
 )
-_CONNECT = 5.0  # seconds
+_CONNECT, _POOL, _READ, _WRITE = 5.0, 30.0, 900.0, 60.0  # seconds
 
 
 class ClientGone(Exception):
@@ -57,7 +57,8 @@ class Relay:
         """Pass an ASGI HTTP request on and its answer back.
 
         Raises:
-            httpcore.ConnectError, httpcore.TimeoutException: nothing was answered yet; the caller may.
+            ClientGone: nobody is left to answer.
+        httpcore.NetworkError, ProtocolError, TimeoutException: the server is away, or broke off.
         """
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         headers = end_to_end(scope["headers"])
@@ -71,7 +72,7 @@ class Relay:
             url=httpcore.URL(scheme=scheme, host=host, port=port, target=target),
             headers=headers,
             content=_body(receive) if chunked or (lengths and lengths[0] != b"0") else b"",
-            extensions={"timeout": {"connect": _CONNECT, "pool": _CONNECT}},
+            extensions={"timeout": {"connect": _CONNECT, "pool": _POOL, "read": _READ, "write": _WRITE}},
         )
         response = await self._pool.handle_async_request(request)
         try:

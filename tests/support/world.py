@@ -12,6 +12,7 @@ from aerodrome.domain.component import Component, ComponentKind, ComponentState,
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
 from aerodrome.domain.plan import Plan, name_component
 from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.errors import Permanent
 from aerodrome.reconcile.ports import ContentState, Services
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -37,6 +38,8 @@ class World:
     told: list[tuple[str, str]] = field(default_factory=list)
     results: set[str] = field(default_factory=set)
     version: str = "1"
+    unplannable: bool = False
+    bucket_error: str | None = None
 
     def services(self) -> Services:
         return Services(
@@ -44,7 +47,7 @@ class World:
             runtimes=self,
             databases=_Set(self.databases),
             brokers=_Set(self.brokers),
-            content=_Content(self.content),
+            content=_Content(self.content, self),
             routes=_Routes(self.routes),
             health=self,
         )
@@ -60,6 +63,8 @@ class World:
         return left
 
     def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
+        if self.unplannable:
+            raise Permanent("Airflow 1.0 is not among the versions that Aerodrome has.")
         kinds = ComponentKind
         components = (
             component("webserver-1", kinds.WEB_SERVER, self.version),
@@ -112,11 +117,12 @@ class _Set:
 @dataclass
 class _Content:
     ids: set[str]
+    world: World
 
     async def ensure(self, environment: Environment) -> ContentState:
         first = environment.id not in self.ids
         self.ids.add(environment.id)
-        return ContentState(None if first else NOW, None)
+        return ContentState(None if first else NOW, self.world.bucket_error)
 
     async def drop(self, environment_id: str) -> None:
         self.ids.discard(environment_id)

@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 import httpcore
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aerodrome.api.call import Call, Handler
+from aerodrome.api.history import PREFIX as HISTORY
 from aerodrome.api.middleware import BODY_LIMIT
 from aerodrome.errors import ApiError
 from aerodrome.identity import parse_scope
@@ -32,12 +33,20 @@ _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metric
 
 
 class FrontDoor:
-    """`own` answers below `/_aerodrome/`, `mwaa` handles calls of the MWAA API, `cloud` gets the rest."""
+    """`own` and `history` answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` gets the rest."""
 
     def __init__(
-        self, *, own: ASGIApp, mwaa: Handler, wire: Wire, cloud: Relay | None, healthy: Callable[[], bool]
+        self,
+        *,
+        own: ASGIApp,
+        mwaa: Handler,
+        history: Handler,
+        wire: Wire,
+        cloud: Relay | None,
+        healthy: Callable[[], bool],
     ) -> None:
         self._own = own
+        self._history = history
         self._mwaa = mwaa
         self._wire = wire
         self._cloud = cloud
@@ -52,14 +61,16 @@ class FrontDoor:
         if signature is None and path == b"/healthz":
             status = 200 if self._healthy() else 503
             await _send(send, Reply(status, {"content-type": "application/json"}, b'{"status": %d}' % status))
+        elif path.startswith(HISTORY):
+            await self._call(self._history, scope, receive, send)
         elif path.startswith(b"/_aerodrome/"):
             await self._own(scope, receive, send)
         elif signature.service == SIGNING_NAME if signature else _is_mwaa(headers.get("host", ""), path):
-            await self._call(scope, receive, send)
+            await self._call(self._mwaa, scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
 
-    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
         try:
             call = await call_of(scope, receive, request_id)
@@ -68,19 +79,28 @@ class FrontDoor:
         except ApiError as error:
             await _send(send, self._wire.error(error, request_id))
             return
-        reply = await self._mwaa(call)
+        reply = await handler(call)
         await _send(send, Reply(reply.status, {**reply.headers, "x-amzn-requestid": request_id}, reply.body))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._cloud is None:
             await _send(send, _unavailable("This installation has no embedded cloud: send this call to AWS itself."))
             return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
-            await self._cloud.pass_on(scope, receive, send)
+            await self._cloud.pass_on(scope, receive, watched)
         except ClientGone:
             return
-        except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-            log.warning("The embedded cloud is away: %s", error)
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+            log.warning("The embedded cloud is away: %s", error or type(error).__name__)
+            if started:
+                return  # uvicorn cuts the connection, so that the client sees the break
             await _send(send, _unavailable("The embedded cloud is starting again; try again in a few seconds."))
 
 

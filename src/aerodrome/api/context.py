@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.principal import Credentials, RoleSource
 from aerodrome.store.environments import EnvironmentStore
@@ -32,6 +33,7 @@ class Context:
     roles: RoleSource
     s3_client: Callable[[Credentials, str], Any]  # (credentials, region) -> a boto3 S3 client
     upstreams: Upstreams
+    sessions: AirflowSessions
     poke: Callable[[str], None]
     now: Callable[[], datetime]
     loopback_address: Callable[[str, Collection[str]], str]  # (environment id, taken) -> 127.83.x.y

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aerodrome.api.call import Call, Handler, Middleware
 from aerodrome.api.context import Context
 from aerodrome.api.operations import OPERATIONS
-from aerodrome.errors import ApiError, Permanent, Temporary
+from aerodrome.errors import ApiError, Permanent, Temporary, validation_error
 from aerodrome.identity import Verifier
 from aerodrome.wire import Reply, Wire
 
@@ -67,11 +67,7 @@ def build_operation(wire: Wire, context: Context) -> Handler:
     async def operate(call: Call) -> Reply:
         operation = OPERATIONS.get(call.operation)
         if operation is None:
-            raise ApiError(
-                "ServiceUnavailableException",
-                f"{call.operation} is not supported by this release of Aerodrome yet.",
-                503,
-            )
+            raise validation_error(f"{call.operation} is not supported by this release of Aerodrome yet.")
         return wire.serialise(call.operation, await operation(context, call))
 
     return operate

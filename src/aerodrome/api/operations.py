@@ -20,6 +20,7 @@ from aerodrome.domain.principal import Principal
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import ApiError, access_denied, not_found, validation_error
 from aerodrome.store.environments import AddressTaken, DuplicateName
+from aerodrome.store.events import NewEvent
 
 _NAME_LIMIT = 64  # longer identities are hashed, as MWAA does (mwaa-spec 7.2)
 _PAGE = 25
@@ -43,16 +44,14 @@ async def create_environment(context: Context, call: Call) -> Output:
     authorise(call.caller, "iam:PassRole", role_arn, passed)
     credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
-    environment = await _insert(context, key, members)
     data = {"arn": key.arn, "from": None, "to": Status.CREATING}
-    await context.events.append(
-        environment.id, key, "create.requested", "CreateEnvironment", actor=call.caller.arn, data=data
-    )
+    event = NewEvent("create.requested", "CreateEnvironment", call.caller.arn, data)
+    environment = await _insert(context, key, members, event)
     context.poke(environment.id)
     return {"Arn": key.arn}
 
 
-async def _insert(context: Context, key: EnvironmentKey, members: dict[str, object]) -> Environment:
+async def _insert(context: Context, key: EnvironmentKey, members: dict[str, object], event: NewEvent) -> Environment:
     environment_id = uuid.uuid4().hex[:12]
     secrets = EnvironmentSecrets.generate(random.token_urlsafe, urlsafe_b64encode(random.token_bytes(32)).decode())
     while True:
@@ -70,7 +69,7 @@ async def _insert(context: Context, key: EnvironmentKey, members: dict[str, obje
             generation=1,
         )
         try:
-            await context.store.insert(environment, address, secrets)
+            await context.store.insert(environment, address, secrets, event)
         except AddressTaken:
             continue
         except DuplicateName as error:
@@ -102,17 +101,11 @@ async def delete_environment(context: Context, call: Call) -> Output:
     while True:
         environment = await _authorised(context, call, call.params["Name"])
         _legal(call.operation, environment)
+        data = {"from": environment.status, "to": Status.DELETING}
+        event = NewEvent("delete.requested", "DeleteEnvironment", call.caller.arn, data)
         update = LastUpdate("PENDING", context.now())
-        if await context.store.update(environment, status=Status.DELETING, last_update=update) is not None:
+        if await context.store.update(environment, event, status=Status.DELETING, last_update=update) is not None:
             break
-    await context.events.append(
-        environment.id,
-        environment.key,
-        "delete.requested",
-        "DeleteEnvironment",
-        actor=call.caller.arn,
-        data={"from": environment.status, "to": Status.DELETING},
-    )
     context.poke(environment.id)
     return {}
 
@@ -195,6 +188,14 @@ async def _with_roles(context: Context, call: Call) -> tuple[Environment, list[s
         raise _unknown(key)
     _legal(call.operation, environment)
     return environment, granted
+
+
+async def authorise_read(context: Context, call: Call, name: str) -> EnvironmentKey:
+    """The key of an environment, there or not, whose caller may GetEnvironment it."""
+    key = key_of(call, name)
+    keys = _context_keys(context, call, await context.store.get(key))
+    authorise(call.caller, "airflow:GetEnvironment", key.arn, keys)
+    return key
 
 
 def _legal(operation: str, environment: Environment) -> None:

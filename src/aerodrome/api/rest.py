@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import httpx
 
@@ -14,84 +15,101 @@ from aerodrome.api.call import Call, Output
 from aerodrome.api.context import Context
 from aerodrome.domain import versions
 from aerodrome.domain.environment import Environment
-from aerodrome.errors import ApiError
+from aerodrome.errors import ApiError, validation_error
 from aerodrome.identity.assertion import sign
 
 _TIMEOUT = 10.0  # seconds, MWAA's own limit
 _BODY_LIMIT = 6 * 1024 * 1024  # bytes of an answer, MWAA's own limit
-_SESSION = 600.0  # seconds that a sign-in is used again
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-
-class _Sessions:
-    """Airflow sessions of (environment, user, roles), so that not every call signs in first."""
-
-    def __init__(self) -> None:
-        self._tokens: dict[tuple[str, str, tuple[str, ...]], tuple[str, float]] = {}
-
-    def get(self, key: tuple[str, str, tuple[str, ...]]) -> str | None:
-        token, until = self._tokens.get(key, ("", 0.0))
-        return token if until > time.monotonic() else None
-
-    def put(self, key: tuple[str, str, tuple[str, ...]], token: str) -> None:
-        now = time.monotonic()
-        self._tokens = {name: value for name, value in self._tokens.items() if value[1] > now}
-        self._tokens[key] = (token, now + _SESSION)
-
-    def drop(self, key: tuple[str, str, tuple[str, ...]]) -> None:
-        self._tokens.pop(key, None)
-
-
-_sessions = _Sessions()
 
 
 async def invoke(context: Context, environment: Environment, call: Call, username: str, roles: Sequence[str]) -> Output:
     """Forward `Path`, `Method`, `QueryParameters`, `Body`.
 
     Raises:
-        ApiError: RestApiClientException for Airflow's 4xx, RestApiServerException for its 5xx, its silence and its
-            non-JSON answers; both with `RestApiStatusCode` and `RestApiResponse`.
+        ApiError: RestApiClientException for Airflow's 4xx, RestApiServerException for its 5xx and its silence, both
+            with `RestApiStatusCode` and `RestApiResponse`; ValidationException for a path out of the API.
     """
     servers = await context.upstreams.web_servers(environment)
     if not servers:
         raise _server_error(503, "The web server is starting again; try again in a few seconds.")
     version = versions.get(environment.desired["AirflowVersion"])
-    path, _, query = call.params["Path"].partition("?")
-    parameters = [*parse_qsl(query, keep_blank_values=True), *_flatten(call.params.get("QueryParameters"))]
+    url, parameters = _target(version, call)
     method, body = call.params["Method"], call.params.get("Body")
-    key = (environment.id, username, tuple(sorted(roles)))
+    sent_body = body if method in _METHODS_WITH_BODY and body is not None else None
     try:
-        async with httpx.AsyncClient(base_url=f"http://{servers[0]}", timeout=_TIMEOUT, trust_env=False) as client:
+        async with (
+            asyncio.timeout(_TIMEOUT),
+            httpx.AsyncClient(base_url=f"http://{servers[0]}", timeout=_TIMEOUT, trust_env=False) as client,
+        ):
             for attempt in (1, 2):
-                token = _sessions.get(key) or await _sign_in(
-                    context, client, environment, version, username, roles, call
-                )
-                _sessions.put(key, token)
-                response = await client.request(
-                    method,
-                    f"{version.api_prefix}/{path.lstrip('/')}",
-                    params=parameters or None,
-                    json=body if method in _METHODS_WITH_BODY and body is not None else None,
-                    headers={"Authorization": f"Bearer {token}"} if version.bearer else {},
-                    cookies=None if version.bearer else {version.cookie: token},
-                )
+                sign_in = partial(_sign_in, context, client, environment, version, username, roles, call)
+                async with context.sessions.session(environment.id, username, roles, sign_in) as token:
+                    headers = {"Authorization": f"Bearer {token}"} if version.bearer else {}
+                    cookies = {} if version.bearer else {version.cookie: token}
+                    request = client.build_request(
+                        method,
+                        url,
+                        params=httpx.QueryParams(parameters) if parameters else None,
+                        json=sent_body,
+                        headers=headers,
+                        cookies=cookies,
+                    )
+                    response = await _send(client, request)
                 if response.status_code != 401 or attempt == 2:
                     break
-                _sessions.drop(key)  # the web server has another secret by now, or forgot us
-    except httpx.TimeoutException as error:
+                context.sessions.forget(environment.id, username)  # the web server has another secret by now
+    except (TimeoutError, httpx.TimeoutException) as error:
         raise _server_error(504, f"Airflow did not answer within {_TIMEOUT:.0f} s.") from error
     except httpx.HTTPError as error:
         raise _server_error(503, f"Airflow's web server can't be reached: {error or type(error).__name__}.") from error
     return _answer(response)
 
 
+def _target(
+    version: versions.AirflowVersion, call: Call
+) -> tuple[str, list[tuple[str, str | int | float | bool | None]]]:
+    """The path below Airflow's API, and the query.
+
+    Raises:
+        ApiError: ValidationException for a path that would lead out of the API.
+    """
+    path, _, query = call.params["Path"].partition("?")
+    segments = unquote(path).replace("\\", "/").split("/")
+    if not path.isprintable() or not path.isascii() or "#" in path or {".", ".."} & set(segments):
+        raise validation_error(
+            "Path: it must be a path of Airflow's REST API such as /dags, percent-encoded, without . and .. in it."
+        )
+    parameters = [*parse_qsl(query, keep_blank_values=True), *_flatten(call.params.get("QueryParameters"))]
+    return f"{version.api_prefix}/{path.lstrip('/')}", parameters
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The answer, read no further than MWAA's limit."""
+    response = await client.send(request, stream=True)
+    try:
+        content = bytearray()
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > _BODY_LIMIT:
+                raise _server_error(413, f"Airflow's answer is larger than {_BODY_LIMIT} bytes; ask for less.")
+    finally:
+        await response.aclose()
+    return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(content))
+
+
+def _plain(headers: httpx.Headers) -> dict[str, str]:
+    """The headers of a body that has been decoded."""
+    return {
+        name: value for name, value in headers.items() if name.lower() not in ("content-encoding", "content-length")
+    }
+
+
 def _answer(response: httpx.Response) -> Output:
     status = response.status_code
-    if len(response.content) > _BODY_LIMIT:
-        raise _server_error(413, f"Airflow's answer is larger than {_BODY_LIMIT} bytes; ask for less (limit, offset).")
     try:
         document: Any = response.json() if response.content else {}
-    except json.JSONDecodeError:
+    except ValueError:
         document = {"detail": response.text[:2000], "status": status, "title": "Not a JSON answer"}
     if not isinstance(document, dict):
         document = {"value": document}

@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-import botocore.session
 import httpx
 import typer
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
@@ -39,6 +36,10 @@ class Connection:
 
     def client(self, service: str, *, retry: bool = True) -> Any:
         """A boto3 client for the service. The user's profile and proxy settings are about other endpoints: left out."""
+        import boto3  # here, and below: it takes long, and `status`, `down` and others don't need it
+        import botocore.session
+        from botocore.config import Config
+
         unread = (None, None, None, None)
         core = botocore.session.Session(session_vars={"profile": unread, "config_file": unread})
         session = boto3.session.Session(
@@ -59,6 +60,8 @@ class Connection:
 
     @property
     def partition(self) -> str:
+        import boto3
+
         return str(boto3.session.Session().get_partition_for_region(self.region))
 
 

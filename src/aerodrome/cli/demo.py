@@ -19,7 +19,6 @@ from aerodrome.cli.demo_run import Airflow, trigger, wait_for_dag, watch_run
 from aerodrome.cli.env import creation_members
 from aerodrome.cli.output import Steps, err, out
 from aerodrome.cli.progress import Times
-from aerodrome.cli.starting import bring_up
 from aerodrome.cli.watch import get_environment, watch
 from aerodrome.cli.webserver import sign_in_link
 from aerodrome.errors import AerodromeError, Permanent
@@ -44,6 +43,8 @@ def demo(name: Name = "demo") -> None:
 
     All stays up until `aerodrome down`.
     """
+    from aerodrome.cli.starting import bring_up  # here: it takes long, and the other commands don't need it
+
     times, parts = Times(), list[tuple[str, str, float]]()
     with _explained(name):
         with Steps() as steps:
@@ -107,7 +108,10 @@ def _environment(connection: Connection, name: str, bucket: str) -> tuple[int, l
     """An AVAILABLE environment; (major version of its Airflow, its steps and their seconds)."""
     mwaa = connection.client("mwaa", retry=False)
     found = get_environment(mwaa, name)
-    if found and found["Status"] == "DELETING":
+    if found and found["Status"] == "CREATE_FAILED":
+        out.print(f"Environment {name} could not be created last time: it is deleted and created again", markup=False)
+        mwaa.delete_environment(Name=name)
+    if found and found["Status"] in ("CREATE_FAILED", "DELETING"):
         watch(connection, name, out, deletion=True)
         found = None
     steps: list[tuple[str, float]] = []

@@ -8,9 +8,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from aerodrome.cli.connection import Connection
 from aerodrome.errors import Permanent, Temporary
@@ -74,6 +71,10 @@ class Journal:
         return requests[-1] - 1 if requests else 0
 
     def _page(self, event_id: int) -> list[Event]:
+        from botocore.auth import SigV4Auth  # here: it takes long, and commands that only start or stop don't need it
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
         query = urlencode({"after": event_id, "region": self._connection.region})
         url = f"{self._connection.endpoint}/_aerodrome/environments/{quote(self._name, safe='')}/events?{query}"
         request = AWSRequest(method="GET", url=url)

@@ -7,11 +7,13 @@ import shlex
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from aerodrome.cli.connection import Connection
 from aerodrome.errors import Permanent, Temporary
+from aerodrome.gateway.hosts import split_host
 from aerodrome.gateway.paths import sso_url
 
 _CLI_TIMEOUT = 120.0  # seconds: a command imports Airflow first
@@ -40,15 +42,17 @@ def run_command(connection: Connection, name: str, words: Sequence[str]) -> Comm
         Temporary: too many commands at once, or the web server is away.
     """
     token = connection.client("mwaa").create_cli_token(Name=name)
-    url = f"https://{token['WebServerHostname']}/aws_mwaa/cli"
-    headers = {"Authorization": f"Bearer {token['CliToken']}", "Content-Type": "text/plain"}
+    host = token["WebServerHostname"]
+    address, extensions = _way(connection, host)
+    headers = {"Host": host, "Authorization": f"Bearer {token['CliToken']}", "Content-Type": "text/plain"}
     trust = ssl.create_default_context(cafile=str(connection.layout.ca_bundle))
     try:
         with httpx.Client(verify=trust, trust_env=False, timeout=_CLI_TIMEOUT) as http:
-            answer = http.post(url, headers=headers, content=shlex.join(words))
+            url = f"https://{address}/aws_mwaa/cli"
+            answer = http.post(url, headers=headers, content=shlex.join(words), extensions=extensions)
     except httpx.TransportError as error:
         raise Temporary(
-            f"The web server of {name} doesn't answer at {url} ({error}). Try again in a moment."
+            f"The web server of {name} doesn't answer at https://{host}/ ({error}). Try again in a moment."
         ) from error
     try:
         body = answer.json()
@@ -58,3 +62,16 @@ def run_command(connection: Connection, name: str, words: Sequence[str]) -> Comm
         raise (Temporary(message) if answer.status_code >= 500 else Permanent(message)) from None
     # The answer has no exit status: a command that failed is answered with 400.
     return CommandOutput(0 if answer.status_code == 200 else 1, stdout, stderr)
+
+
+def _way(connection: Connection, host: str) -> tuple[str, dict[str, Any]]:
+    """(where to connect to, httpx's extensions) for a web server's host.
+
+    Python resolves *.localhost only where the system does. The gateway is on 127.0.0.1 and tells environments apart by
+    the name that TLS asks for, which the certificate is checked against too.
+    """
+    parts = split_host(host)
+    if connection.installation.web_host != "name" or parts is None:
+        return host, {}
+    name, port = parts
+    return f"127.0.0.1:{port}", {"sni_hostname": name}

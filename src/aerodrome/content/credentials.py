@@ -51,6 +51,12 @@ class RoleCredentials:
             self._known[key] = fresh
             return fresh
 
+    def forget_session(self, session_name: str) -> None:
+        """Drop everything of a session name, for an environment that is gone."""
+        for key in [key for key in self._locks if key[1] == session_name]:
+            self._known.pop(key, None)
+            del self._locks[key]
+
     def forget(self, role_arn: str, session_name: str) -> None:
         """Drop credentials that were refused, so that the next `get` asks again."""
         self._known.pop((role_arn, session_name), None)

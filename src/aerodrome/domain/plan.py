@@ -22,6 +22,7 @@ class Site:
 
     database_address: str  # host:port of PostgreSQL
     broker_address: str  # host:port of Valkey
+    broker_scheme: str  # redis, or rediss with TLS
     control_url: str  # of our own endpoint, for execution credentials: "http://127.0.0.1:4610"
     aws_endpoint_url: str | None = None
     aws_endpoint_urls: Mapping[str, str] = field(default_factory=dict)
@@ -43,6 +44,10 @@ class Plan:
 
     def of(self, kind: ComponentKind) -> tuple[Component, ...]:
         return tuple(component for component in self.components if component.kind is kind)
+
+
+# For an environment that is to stop or to go: it must be possible to take down what can no longer be planned.
+NOTHING = Plan("", (), Component(name="tool", slot="tool", kind=ComponentKind.JOB, runtime="", command=()), 0)
 
 
 def broker_user(environment_id: str) -> str:
@@ -112,7 +117,7 @@ def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) ->
         environment_id=environment.id,
         host=environment.host,
         database_url=f"postgresql://{name}:{database_password}@{site.database_address}/{name}",
-        broker_url=f"redis://{broker_user(environment.id)}:{broker_password}@{site.broker_address}/0",
+        broker_url=f"{site.broker_scheme}://{broker_user(environment.id)}:{broker_password}@{site.broker_address}/0",
         broker_prefix=prefix,
         fernet_key=secrets.fernet_key,
         secret_key=secrets.secret_key,

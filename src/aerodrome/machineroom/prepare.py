@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from aerodrome.machineroom.installation import Installation, dump, load
 
 _ID_LENGTH = 6
 _BASE32 = string.ascii_uppercase + "234567"  # of real access keys
+_ENVIRONMENT_ID = re.compile(r"[0-9a-f]{12}")  # domain/environment.py; jobs and port records lie beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ async def prepare(layout: Layout, wanted: Wanted, running: Iterable[str] = ()) -
         prepared = _again(layout, before, wanted, set(running))
     if prepared.installation != before:
         write_file(layout.installation_file, dump(prepared.installation), 0o600)
+    if wanted.web_host == prepared.installation.web_host == "name" and not await hosts.resolves():
+        return replace(prepared, notices=(*prepared.notices, hosts.UNRESOLVED))
     return prepared
 
 
@@ -131,7 +135,7 @@ def _keep_gateway(
     layout: Layout, before: Installation, wanted: Wanted, running: set[str], listeners: tuple[ports.Listener, ...]
 ) -> None:
     """The names of existing environments carry the gateway's port: it doesn't move while there are any."""
-    if "gateway_port" in running or not layout.environments.is_dir() or not any(layout.environments.iterdir()):
+    if "gateway_port" in running or not _has_environments(layout):
         return
     if wanted.gateway_port not in (None, before.gateway_port):
         raise Permanent(
@@ -145,6 +149,12 @@ def _keep_gateway(
             f"Port {before.gateway_port}, which the web server addresses of existing environments carry, {reason}. "
             "Stop that process and run `aerodrome up` again."
         )
+
+
+def _has_environments(layout: Layout) -> bool:
+    if not layout.environments.is_dir():
+        return False
+    return any(_ENVIRONMENT_ID.fullmatch(entry.name) and entry.is_dir() for entry in layout.environments.iterdir())
 
 
 def _url(recorded: str | None, wanted: str | None, variable: str, layout: Layout) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -193,7 +193,7 @@ async def _start_cloud(room: _Room) -> None:
 
 async def _start_control(room: _Room, program: Program) -> None:
     with timed(room.progress, "control plane"):
-        in_place = await _when_stopped(lambda: room.supervisor.put(program))
+        in_place = await _when_stopped(room.supervisor, program)
         if not in_place and not (room.daemon_ran and control.is_as_recorded(room.layout, program)):
             if room.daemon_ran:
                 room.progress.notice("Restarting the control plane with its new settings; environments run on.")
@@ -219,7 +219,7 @@ def _program(room: _Room, name: str, argv: tuple[str, ...], owner: users.Owner, 
 
 
 async def _put(room: _Room, program: Program, what: str) -> None:
-    if await _when_stopped(lambda: room.supervisor.put(program)):
+    if await _when_stopped(room.supervisor, program):
         return
     if room.daemon_ran:
         room.progress.notice(f"{what} runs on as it was started; what is new applies after `aerodrome down` and `up`.")
@@ -227,11 +227,23 @@ async def _put(room: _Room, program: Program, what: str) -> None:
         await room.supervisor.replace(program)
 
 
-async def _when_stopped(put: Callable[[], Awaitable[bool]]) -> bool:
-    """A program that is stopping can't be put: wait for it, a while."""
-    async with asyncio.timeout(_PATIENCE):
-        while True:
-            try:
-                return await put()
-            except Temporary as error:
-                await asyncio.sleep(min(error.retry_after, 0.5))
+async def _when_stopped(supervisor: Supervisor, program: Program) -> bool:
+    """A program that is stopping can't be put: wait for it, a while.
+
+    Raises:
+        Temporary: it couldn't be put all the while.
+    """
+    why = ""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                try:
+                    return await supervisor.put(program)
+                except Temporary as error:
+                    why = f" {error}"
+                    await asyncio.sleep(min(error.retry_after, 0.5))
+    except TimeoutError:
+        raise Temporary(
+            f"{program.name} couldn't be started within {_PATIENCE:.0f} s.{why} Run `aerodrome up` again in a moment; "
+            "if it says the same, end everything with `aerodrome down --now` first."
+        ) from None

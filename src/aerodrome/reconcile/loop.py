@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from aerodrome.errors import Temporary
+from aerodrome.errors import AerodromeError, Temporary
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Loop:
         try:
             for environment_id in await self._list_ids():
                 self._due.setdefault(environment_id, now)
-        except Temporary as error:
+        except AerodromeError as error:
             log.warning("Can't list the environments; trying again in %.0f s: %s", self._scan_interval, error)
 
     def _start_due(self, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,18 +11,21 @@ from datetime import datetime
 
 from aerodrome.domain.environment import Environment, LastUpdate, Status
 from aerodrome.domain.lifecycle import GOALS, Goal
+from aerodrome.domain.plan import NOTHING
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.ports import Journal, Planner, Services
 from aerodrome.reconcile.run import Result, run
 from aerodrome.reconcile.scope import Scope
 from aerodrome.reconcile.steps import REMOVE_STEPS, RUN_STEPS, STOP_STEPS
 from aerodrome.store.environments import EnvironmentStore
+from aerodrome.store.events import NewEvent
 
 log = logging.getLogger(__name__)
 
 STEPS = {Goal.RUN: RUN_STEPS, Goal.STOP: STOP_STEPS, Goal.REMOVE: REMOVE_STEPS}
 _MESSAGE_LIMIT = 1024  # UpdateError.ErrorMessage (mwaa-spec 1.4)
 _LEASED_ELSEWHERE = 1.0
+_COUNTS = re.compile(r"\d+")
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class _Told:
     since: dict[str, float] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -71,7 +76,7 @@ class Reconciler:
                 scope = Scope(
                     environment=environment,
                     secrets=secrets,
-                    plan=self._planner.plan(environment, secrets),
+                    plan=self._planner.plan(environment, secrets) if goal is Goal.RUN else NOTHING,
                     observed=await self._services.backend.observe(environment_id),
                     services=self._services,
                 )
@@ -102,7 +107,11 @@ class Reconciler:
 
     async def _fail(self, environment: Environment, error: Permanent) -> float | None:
         message = str(error) + (f"\n{error.detail.strip()}" if error.detail.strip() else "")
-        await self._journal.record(environment, "error", str(error), {"detail": error.detail[-8000:]})
+        told = self._told_of(environment)
+        kind = _COUNTS.sub("#", str(error))  # "started 7 times" is no news after "started 6 times"
+        if told.reasons.get("error") != kind:
+            told.reasons["error"] = kind
+            await self._journal.record(environment, "error", str(error), {"detail": error.detail[-8000:]})
         if environment.status is not Status.CREATING:
             log.error("Environment %s (%s): %s", environment.key.name, environment.status, message)
             return 30.0
@@ -111,9 +120,8 @@ class Reconciler:
 
     async def _become(self, environment: Environment, status: Status, **changes: object) -> float | None:
         """The pass's one write. Refused when somebody wrote since: the next look starts from what they wrote."""
-        if await self._store.update(environment, status=status, **changes) is not None:
-            data = {"from": environment.status, "to": status}
-            await self._journal.record(environment, "status.changed", str(status), data)
+        event = NewEvent("status.changed", str(status), data={"from": environment.status, "to": status})
+        await self._store.update(environment, event, status=status, **changes)
         return 0.0
 
     def _update(self, status: str, code: str | None = None, message: str | None = None) -> LastUpdate:
@@ -128,7 +136,13 @@ class Reconciler:
     async def _tell(self, environment: Environment, goal: Goal, told: _Told, result: Result) -> None:
         """Write to the journal what changed since the last pass in this status; a steady state writes nothing."""
         now = time.monotonic()
+        if result.converged:
+            told.reasons.pop("error", None)
         for step in STEPS[goal]:
+            note = result.notes.get(step.name, "")
+            if note and told.notes.get(step.name) != note:
+                await self._journal.record(environment, "unhealthy", note, {"step": step.name})
+            told.notes[step.name] = note
             if step.name in result.waiting:
                 why = result.waiting[step.name].why
                 told.since.setdefault(step.name, now)

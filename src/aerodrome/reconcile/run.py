@@ -16,6 +16,7 @@ class Result:
 
     done: dict[str, float] = field(default_factory=dict)
     waiting: dict[str, Wait] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # what is wrong although the step is done
     blocked: list[str] = field(default_factory=list)
 
     @property
@@ -51,6 +52,7 @@ async def run(steps: Sequence[Step], scope: Scope) -> Result:
             outcome = Wait(error.retry_after, str(error))
         if isinstance(outcome, Done):
             result.done[step.name] = time.monotonic() - started
+            result.notes[step.name] = outcome.note
         else:
             result.waiting[step.name] = outcome
     return result

@@ -14,7 +14,9 @@ from aerodrome.reconcile.ports import Services
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step's part of the world is as it should be."""
+    """The step's part of the world is as it should be. `note`: what a person should know all the same."""
+
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ async def ensure_broker(scope: Scope) -> Outcome:
 async def sync_content(scope: Scope) -> Outcome:
     state = await scope.services.content.ensure(scope.environment)
     if state.synced_at is not None:
-        return Done()
+        return Done(f"DAGs are no longer synchronised: {state.error}" if state.error else "")
     return Wait(_SOON, state.error or "Reading the bucket")
 
 
@@ -155,6 +155,8 @@ async def _job(
 
 
 RUN_STEPS = (
+    # First, since a step that fails for good ends the pass: what still runs must stay reachable.
+    Step("ensure_route", "Gateway route set", ensure_route),
     Step("ensure_runtime", "Airflow installed", ensure_runtime),
     Step("ensure_template", "Metadata schema prepared", ensure_template, ("ensure_runtime",)),
     Step("ensure_database", "Metadata database cloned", ensure_database, ("ensure_template",)),
@@ -166,7 +168,6 @@ RUN_STEPS = (
         ensure_components,
         ("ensure_runtime", "ensure_database", "ensure_broker", "sync_content"),
     ),
-    Step("ensure_route", "Gateway route set", ensure_route),
     Step("check_health", "All components healthy", check_health, ("ensure_components", "ensure_route")),
     Step("remove_strays", "Old components gone", remove_strays, ("check_health",)),
 )

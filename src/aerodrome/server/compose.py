@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +19,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from aerodrome import pki
+from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
 from aerodrome.api.context import Context
 from aerodrome.api.credentials import ExecutionRole, credential_routes
-from aerodrome.api.history import history_routes
+from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
@@ -32,6 +35,7 @@ from aerodrome.content.sync import ContentSync
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import Site
 from aerodrome.domain.principal import Credentials, RoleSource
+from aerodrome.domain.versions import DEFAULT_VERSION
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
@@ -62,6 +66,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP = 300.0  # seconds between two sweeps of expired tokens
 _DRAINING = 2.0  # seconds between two looks whether we may start things again
+_THREADS = 32  # for library calls that block: one slow S3 must not use them all up
 _GRACE = 5  # seconds that requests under way get at a stop
 
 
@@ -74,6 +79,7 @@ class ControlPlane:
     content: ContentLoop
     gateway: Gateway
     tokens: TokenStore
+    events: EventStore
     healthy: bool = False
 
 
@@ -114,7 +120,9 @@ async def compose(
 
         backend = LocalBackend(layout, Supervisor(layout, installation.supervisor_password), installation.id)
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
-        door = Door(store, tokens, backend, planner, now, by_address=installation.web_host == "address")
+        await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
+        sessions = AirflowSessions()
+        door = Door(store, tokens, backend, planner, sessions, now, by_address=installation.web_host == "address")
 
         gateway = Gateway(
             port=installation.gateway_port,
@@ -134,11 +142,11 @@ async def compose(
                 server_url,
                 user=users.names(installation.id)[0] if is_root else None,
                 variables=registry,
-                as_other_user=is_root,
+                planner=planner,
             ),
             databases=MetadataDatabases(server_url),
             brokers=ValkeyBroker(installation.valkey_url),
-            content=BucketContent(content, layout),
+            content=BucketContent(content, layout, credentials),
             routes=GatewayRoutes(gateway, store, door),
             health=HealthChecks(installation.valkey_url),
         )
@@ -150,7 +158,7 @@ async def compose(
             # `aerodrome down` drains the workers while we still serve them: what ends now must stay ended.
             return _DRAINING if is_draining(layout) else await reconciler.reconcile(environment_id)
 
-        loop = Loop(reconcile, partial(_ids, store), scan_interval=settings.scan_interval)
+        loop = Loop(reconcile, store.ids, scan_interval=settings.scan_interval)
 
         context = Context(
             store=store,
@@ -160,6 +168,7 @@ async def compose(
             roles=roles,
             s3_client=s3_client,
             upstreams=door,
+            sessions=sessions,
             poke=loop.poke,
             now=now,
             loopback_address=loopback_address,
@@ -176,15 +185,15 @@ async def compose(
             role_arn = environment.desired["ExecutionRoleArn"]
             return ExecutionRole(role_arn, secrets.credentials_token, environment.key.arn)
 
-        own = Starlette(
-            routes=[*credential_routes(credentials_of, credentials), *history_routes(context, verifier, wire)]
-        )
+        own = Starlette(routes=credential_routes(credentials_of, credentials))
+        middleware = build_middleware(wire, verifier)
         relay = Relay("127.0.0.1", installation.cloud_port)
         stack.push_async_callback(relay.close)
         plane = ControlPlane(
             app=FrontDoor(
                 own=own,
-                mwaa=fold(build_middleware(wire, verifier), build_operation(wire, context)),
+                mwaa=fold(middleware, build_operation(wire, context)),
+                history=fold(middleware[:-1], build_history(context)),  # all but the routing of MWAA's operations
                 wire=wire,
                 cloud=relay,
                 healthy=lambda: plane.healthy,
@@ -193,6 +202,7 @@ async def compose(
             content=content,
             gateway=gateway,
             tokens=tokens,
+            events=events,
         )
         yield plane
 
@@ -207,13 +217,12 @@ async def run(
     """Serve until SIGTERM or SIGINT. Environments go on without us."""
     stopping = asyncio.Event()
     running = asyncio.get_running_loop()
+    running.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="blocking"))
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stopping.set)
     async with compose(layout, installation, settings, endpoints, registry) as plane:
         config = uvicorn.Config(
             plane.app,
-            host=installation.bind,
-            port=installation.front_port,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -226,11 +235,12 @@ async def run(
             limit_concurrency=2000,
         )
         front = _Front(config)
+        sockets = _listen(installation)
         tasks = {
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
-            asyncio.create_task(front.serve(), name="front door"),
-            asyncio.create_task(_sweep(plane.tokens), name="sweep"),
+            asyncio.create_task(front.serve(sockets), name="front door"),
+            asyncio.create_task(_sweep(plane.tokens, plane.events), name="sweep"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
         plane.healthy = True
@@ -248,16 +258,40 @@ async def run(
                 task.result()
 
 
+def _listen(installation: Installation) -> list[socket.socket]:
+    """Sockets of the front door: loopback always, since components use it, and the address that was asked for.
+
+    Raises:
+        Permanent: one of them can't be bound.
+    """
+    if installation.bind in ("0.0.0.0", "::"):  # noqa: S104 - every address, as the user asked; loopback is among them
+        wanted = [installation.bind]
+    else:
+        wanted = list(dict.fromkeys(["127.0.0.1", installation.bind.replace("localhost", "127.0.0.1")]))
+    return [_bind(address, installation.front_port) for address in wanted]
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address, port))
+    except OSError as error:
+        bound.close()
+        raise Permanent(
+            f"The front door can't listen on {address}:{port}: {error.strerror}. Stop what uses it, or choose another"
+            " with AERODROME_BIND or AERODROME_PORT."
+        ) from error
+    return bound
+
+
 class _Front(uvicorn.Server):
     """uvicorn's server, whose signals are ours."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
-
-
-async def _ids(store: EnvironmentStore) -> list[str]:
-    return [environment.id for environment in await store.all()]
 
 
 async def _sources(store: EnvironmentStore) -> list[Source]:
@@ -275,10 +309,11 @@ async def _sources(store: EnvironmentStore) -> list[Source]:
     ]
 
 
-async def _sweep(tokens: TokenStore) -> None:
+async def _sweep(tokens: TokenStore, events: EventStore) -> None:
     while True:
         with suppress(Temporary):
             await tokens.sweep(now())
+            await events.prune()
         await asyncio.sleep(_SWEEP)
 
 
@@ -300,8 +335,10 @@ def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, st
     return Site(
         database_address=installation.postgres_url.rpartition("@")[2],
         broker_address=installation.valkey_url.rpartition("@")[2],
-        control_url=installation.endpoint,
-        aws_endpoint_url=installation.endpoint,
+        broker_scheme=installation.valkey_url.partition(":")[0],
+        # Components go by loopback whatever else we listen on: SDKs take credentials from no other plain address.
+        control_url=f"http://127.0.0.1:{installation.front_port}",
+        aws_endpoint_url=f"http://127.0.0.1:{installation.front_port}",
         aws_endpoint_urls=endpoints,
         ca_bundle=str(layout.ca_bundle),
     )

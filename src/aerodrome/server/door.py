@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.backends.base import Backend
 from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentState, Output
@@ -27,6 +28,7 @@ class Door:
         tokens: TokenStore,
         backend: Backend,
         planner: RuntimePlanner,
+        sessions: AirflowSessions,
         now: Callable[[], datetime],
         *,
         by_address: bool,
@@ -35,6 +37,7 @@ class Door:
         self._tokens = tokens
         self._backend = backend
         self._planner = planner
+        self._sessions = sessions
         self._now = now
         self._by_address = by_address
 
@@ -42,6 +45,7 @@ class Door:
         found = await self._tokens.redeem_web(token, self._now())
         if found is None:
             return None
+        self._sessions.forget(found.environment_id, found.username)  # the sign-in that follows sets its roles
         return Redeemed(found.environment_id, found.username, found.roles, found.iam_identity)
 
     async def check_cli_token(self, token: str) -> CliGrant | None:

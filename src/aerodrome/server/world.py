@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aerodrome.content.loop import ContentLoop
+from aerodrome.content.credentials import RoleCredentials
+from aerodrome.content.loop import ContentLoop, session_name
 from aerodrome.domain import versions
-from aerodrome.domain.component import Component, ComponentKind, ComponentState
+from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan, Site, build
 from aerodrome.domain.secrets import EnvironmentSecrets
@@ -28,13 +29,21 @@ class RuntimePlanner:
     def __init__(self, site: Site, *, as_other_user: bool) -> None:
         self._site = site
         self._as_other_user = as_other_user
-        self._keys: dict[str, str] = {}
+        self._chosen: dict[str, tuple[str, str]] = {}  # version -> runtime, path of its Python
 
     def runtime(self, version: str) -> str:
-        if version not in self._keys:
-            python, _ = choose_python(versions.get(version), as_other_user=self._as_other_user)
-            self._keys[version] = runtime_key(version, python)
-        return self._keys[version]
+        """The key of the version's runtime. Looks for a Python the first time, which takes a moment."""
+        return self._choose(version)[0]
+
+    def python(self, runtime: str) -> str:
+        """The path of the Python that the runtime is built with."""
+        return self._choose(runtime.split("-", 1)[0])[1]
+
+    def _choose(self, version: str) -> tuple[str, str]:
+        if version not in self._chosen:
+            python, path = choose_python(versions.get(version), as_other_user=self._as_other_user)
+            self._chosen[version] = (runtime_key(version, python), path)
+        return self._chosen[version]
 
     def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
         return build(environment, secrets, self._site, self.runtime(environment.desired["AirflowVersion"]))
@@ -52,21 +61,21 @@ class RuntimeJobs:
         *,
         user: str | None,
         variables: Mapping[str, str],
-        as_other_user: bool,
+        planner: RuntimePlanner,
     ) -> None:
         self._layout = layout
         self._postgres_url = postgres_url
         self._user = user
         self._variables = variables
-        self._as_other_user = as_other_user
+        self._planner = planner
 
     async def is_built(self, runtime: str) -> bool:
         return is_ready(self._layout, runtime)
 
     def build_job(self, runtime: str) -> Component:
         version = runtime.split("-", 1)[0]
-        _, python = choose_python(versions.get(version), as_other_user=self._as_other_user)
-        return _job(f"build-{_label(runtime)}", build_job.argv(self._layout, version, python), self._variables, {})
+        argv = build_job.argv(self._layout, version, self._planner.python(runtime))
+        return _job(f"build-{_label(runtime)}", argv, self._variables, {})
 
     async def has_template(self, runtime: str) -> bool:
         return await template.is_ready(self._postgres_url, runtime)
@@ -90,9 +99,10 @@ class MetadataDatabases:
 class BucketContent:
     """The content loop, as the reconciler asks about it."""
 
-    def __init__(self, loop: ContentLoop, layout: Layout) -> None:
+    def __init__(self, loop: ContentLoop, layout: Layout, credentials: RoleCredentials) -> None:
         self._loop = loop
         self._layout = layout
+        self._credentials = credentials
 
     async def ensure(self, environment: Environment) -> ContentState:
         state = self._loop.state(environment.id)
@@ -115,6 +125,7 @@ class BucketContent:
 
     async def drop(self, environment_id: str) -> None:
         await self._loop.forget(environment_id)
+        self._credentials.forget_session(session_name(environment_id))
 
 
 class EventJournal:
@@ -134,13 +145,14 @@ def tool(plan: Plan, argv: tuple[str, ...]) -> Component:
 
 
 def web_addresses(plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:
-    """Where the planned web servers that run answer."""
-    found = []
-    for component in plan.of(ComponentKind.WEB_SERVER):
-        state = observed.get(component.name)
-        if state is not None and state.addresses:
-            found.append(next(iter(state.addresses.values())))
-    return found
+    """Where web servers that run answer: the planned ones, or the old ones while the planned ones start."""
+    planned = {component.name for component in plan.of(ComponentKind.WEB_SERVER)}
+    running = {
+        name: next(iter(state.addresses.values()))
+        for name, state in observed.items()
+        if name.startswith(f"{ComponentKind.WEB_SERVER}-") and state.phase is Phase.RUNNING and state.addresses
+    }
+    return [running[name] for name in sorted(planned & running.keys())] or [running[name] for name in sorted(running)]
 
 
 def _label(runtime: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -16,8 +17,12 @@ from psycopg.types.json import Jsonb
 
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
 from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.errors import Permanent
 from aerodrome.store.database import Pool, transaction
+from aerodrome.store.events import NewEvent
 from aerodrome.store.vault import Vault
+
+log = logging.getLogger(__name__)
 
 # Members of the specification that the model marks sensitive (mwaa-spec 1.3).
 _SENSITIVE = ("AirflowConfigurationOptions",)
@@ -40,8 +45,10 @@ class EnvironmentStore:
         self._pool = pool
         self._vault = vault
 
-    async def insert(self, environment: Environment, address: str, secrets: EnvironmentSecrets) -> None:
-        """Add the row.
+    async def insert(
+        self, environment: Environment, address: str, secrets: EnvironmentSecrets, event: NewEvent | None = None
+    ) -> None:
+        """Add the row, and the event that tells of it.
 
         Raises:
             DuplicateName: the key is taken. AddressTaken: the loopback address is taken.
@@ -69,6 +76,8 @@ class EnvironmentStore:
                         environment.generation,
                     ),
                 )
+                if event is not None:
+                    await event.write(connection, environment.id, key)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name == "environments_address_key":
                 raise AddressTaken(address) from error
@@ -92,9 +101,22 @@ class EnvironmentStore:
             return [row["name"] for row in await rows.fetchall()]
 
     async def all(self) -> list[Environment]:
+        """Every environment that can be read; one that can't is logged."""
         async with transaction(self._pool) as connection:
             rows = await connection.execute(f"SELECT {_COLUMNS} FROM environments ORDER BY created_at")  # noqa: S608
-            return [self._unpack(row) for row in await rows.fetchall()]
+            found = await rows.fetchall()
+        environments = []
+        for row in found:
+            try:
+                environments.append(self._unpack(row))
+            except Permanent as error:  # one damaged row must not stop the others
+                log.error("environment %s (%s): %s", row["name"], row["id"], error)
+        return environments
+
+    async def ids(self) -> list[str]:
+        async with transaction(self._pool) as connection:
+            rows = await connection.execute("SELECT id FROM environments ORDER BY created_at")
+            return [row["id"] for row in await rows.fetchall()]
 
     async def addresses(self) -> dict[str, str]:
         """Environment id -> loopback address."""
@@ -110,8 +132,8 @@ class EnvironmentStore:
             return None
         return EnvironmentSecrets.from_json(json.loads(self._vault.open(bytes(row["secrets"]), environment_id)))
 
-    async def update(self, before: Environment, **changes: Any) -> Environment | None:
-        """Write `changes` if nobody wrote since `before` was read; the new row, or None."""
+    async def update(self, before: Environment, event: NewEvent | None = None, **changes: Any) -> Environment | None:
+        """Write `changes` and their event if nobody wrote since `before` was read; the new row, or None."""
         after = replace(before, generation=before.generation + 1, **changes)
         async with transaction(self._pool) as connection:
             done = await connection.execute(
@@ -127,7 +149,11 @@ class EnvironmentStore:
                     before.generation,
                 ),
             )
-            return after if done.rowcount == 1 else None
+            if done.rowcount != 1:
+                return None
+            if event is not None:
+                await event.write(connection, after.id, after.key)
+            return after
 
     async def delete(self, environment_id: str) -> None:
         """Remove the row, its tokens and sessions. Absent is success."""

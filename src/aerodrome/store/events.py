@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from aerodrome.domain.environment import EnvironmentKey
@@ -25,6 +27,22 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be written with the change that it tells of, in one transaction."""
+
+    type: str
+    message: str
+    actor: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    async def write(self, connection: AsyncConnection[DictRow], environment_id: str, key: EnvironmentKey) -> None:
+        await connection.execute(
+            "INSERT INTO events (environment_id, arn, type, message, actor, data) VALUES (%s,%s,%s,%s,%s,%s)",
+            (environment_id, key.arn, self.type, self.message, self.actor, Jsonb(dict(self.data))),
+        )
+
+
 class EventStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -40,9 +58,15 @@ class EventStore:
         data: Mapping[str, Any] | None = None,
     ) -> None:
         async with transaction(self._pool) as connection:
+            await NewEvent(type_, message, actor, data or {}).write(connection, environment_id, key)
+
+    async def prune(self, keep: int = 5000) -> None:
+        """Forget all but the newest `keep` events of each name."""
+        async with transaction(self._pool) as connection:
             await connection.execute(
-                "INSERT INTO events (environment_id, arn, type, message, actor, data) VALUES (%s,%s,%s,%s,%s,%s)",
-                (environment_id, key.arn, type_, message, actor, Jsonb(dict(data or {}))),
+                "DELETE FROM events USING (SELECT id, row_number() OVER (PARTITION BY arn ORDER BY id DESC) AS place"
+                " FROM events) AS placed WHERE events.id = placed.id AND placed.place > %s",
+                (keep,),
             )
 
     async def after(self, key: EnvironmentKey, after: int, limit: int = 500) -> list[Event]:

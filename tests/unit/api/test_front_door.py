@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -45,7 +46,9 @@ async def door() -> AsyncIterator[httpx.AsyncClient]:
     healthy = [True]
     async with serving(cloud) as behind:
         relay = Relay("127.0.0.1", int(behind.rpartition(":")[2]))
-        front = FrontDoor(own=cloud, mwaa=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: healthy[0])
+        front = FrontDoor(
+            own=cloud, mwaa=mwaa, history=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: healthy[0]
+        )
         async with serving(front) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
             yield client
         await relay.close()
@@ -109,10 +112,28 @@ async def test_too_large_a_body_is_413(door: httpx.AsyncClient) -> None:
 
 async def test_a_cloud_that_is_away_is_503() -> None:
     relay = Relay("127.0.0.1", 1)
-    front = FrontDoor(own=cloud, mwaa=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: False)
+    front = FrontDoor(own=cloud, mwaa=mwaa, history=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: False)
     async with serving(front) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.get("/bucket")
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "2"
         assert (await client.get("/healthz")).status_code == 503
     await relay.close()
+
+
+async def test_a_cloud_that_breaks_off_is_503_and_never_a_traceback() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        relay = Relay("127.0.0.1", server.sockets[0].getsockname()[1])
+        front = FrontDoor(own=cloud, mwaa=mwaa, history=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: True)
+        async with serving(front) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            assert (await client.get("/bucket")).status_code == 503
+        await relay.close()
+
+
+async def test_the_history_has_the_limits_of_the_api(door: httpx.AsyncClient) -> None:
+    answer = await door.request("GET", "/_aerodrome/environments/x/events", content=b" " * (BODY_LIMIT + 1))
+    assert answer.status_code == 413

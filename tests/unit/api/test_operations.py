@@ -8,15 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import ClientError
 from starlette.applications import Starlette
 
+from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
 from aerodrome.api.context import Context
-from aerodrome.api.history import history_routes
+from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.principal import AccessKey, Credentials, Principal
@@ -94,8 +99,10 @@ class NoServers:
 
 
 class House:
-    def __init__(self, pool: Pool, url: str, account: Account, store: EnvironmentStore, poked: list[str]) -> None:
-        self.pool, self.url, self.account, self.store, self.poked = pool, url, account, store, poked
+    def __init__(
+        self, url: str, account: Account, store: EnvironmentStore, upstreams: NoServers, poked: list[str]
+    ) -> None:
+        self.url, self.account, self.store, self.upstreams, self.poked = url, account, store, upstreams, poked
 
     def client(self, key: str = "admin", region: str = "eu-west-1") -> Any:
         return boto3.Session().client(
@@ -109,6 +116,14 @@ class House:
 
     async def call(self, operation: str, key: str = "admin", region: str = "eu-west-1", **params: Any) -> Any:
         return await asyncio.to_thread(getattr(self.client(key, region), operation), **params)
+
+    async def history(self, name: str, after: str = "0", key: str = "admin", signed: bool = True) -> tuple[int, Any]:
+        request = AWSRequest("GET", f"{self.url}/_aerodrome/environments/{name}/events?after={after}")
+        if signed:
+            SigV4Auth(BotoCredentials(key, "secret"), "airflow", "eu-west-1").add_auth(request)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(request.url, headers=dict(request.headers))
+        return answer.status_code, answer.json()
 
     async def refused(self, operation: str, key: str = "admin", region: str = "eu-west-1", **params: Any) -> Any:
         with pytest.raises(ClientError) as caught:
@@ -134,7 +149,8 @@ async def house(pool: Pool) -> AsyncIterator[House]:
         vault=vault,
         roles=account,
         s3_client=lambda credentials, region: Buckets(),
-        upstreams=NoServers(),
+        upstreams=(upstreams := NoServers()),
+        sessions=AirflowSessions(),
         poke=poked.append,
         now=lambda: datetime.now(UTC),
         loopback_address=loopback_address,
@@ -144,14 +160,15 @@ async def house(pool: Pool) -> AsyncIterator[House]:
     )
     wire, verifier = Wire("mwaa"), Verifier(account, context.now)
     door = FrontDoor(
-        own=Starlette(routes=history_routes(context, verifier, wire)),
-        mwaa=fold(build_middleware(wire, verifier), build_operation(wire, context)),
+        own=Starlette(),
+        mwaa=fold(middleware := build_middleware(wire, verifier), build_operation(wire, context)),
+        history=fold(middleware[:-1], build_history(context)),
         wire=wire,
         cloud=None,
         healthy=lambda: True,
     )
     async with serving(door) as url:
-        yield House(pool, url, account, store, poked)
+        yield House(url, account, store, upstreams, poked)
 
 
 async def test_create_then_get(house: House) -> None:
@@ -297,5 +314,33 @@ async def test_what_is_not_there_yet_says_so(house: House) -> None:
         "list_tags_for_resource": {"ResourceArn": arn},
     }.items():
         refusal = await house.refused(operation, **params)
-        assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 503
+        assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 400
         assert "not supported by this release" in refusal["Error"]["Message"]
+
+
+async def test_a_path_never_leads_out_of_the_api(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def servers(environment: Environment) -> list[str]:
+        return ["127.0.0.1:1"]
+
+    monkeypatch.setattr(house.upstreams, "web_servers", servers)
+    await house.create()
+    await house.become("demo", Status.AVAILABLE)
+    for path in ("../../execution/x", "/dags/../../auth", "/%2e%2e/x", "/a/%2E%2E/b", "\\..\\x", "/dags#x", "/d\x01"):
+        refusal = await house.refused("invoke_rest_api", Name="demo", Path=path, Method="GET")
+        assert refusal["Error"]["Code"] == "ValidationException", path
+        assert "Path" in refusal["Error"]["Message"]
+    reached = await house.refused("invoke_rest_api", Name="demo", Path="/dags/a..b", Method="GET")
+    assert reached["Error"]["Code"] == "RestApiServerException"
+
+
+async def test_the_history_is_for_those_who_may_get(house: House) -> None:
+    await house.create()
+    house.account.policies["other"] = [{"Effect": "Allow", "Action": "airflow:ListEnvironments", "Resource": "*"}]
+    status, body = await house.history("demo")
+    assert status == 200
+    assert [event["Type"] for event in body["Events"]] == ["create.requested"]
+    assert body["Events"][0]["Actor"] == f"arn:aws:iam::{ACCOUNT}:user/admin"
+    assert (await house.history("demo", after="999999"))[1] == {"Events": []}
+    assert (await house.history("demo", after="x"))[0] == 400
+    assert (await house.history("demo", key="other"))[0] == 403
+    assert (await house.history("demo", signed=False))[0] == 403

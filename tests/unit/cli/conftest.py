@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, dump
@@ -37,3 +43,25 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installatio
     layout.installation_file.write_text(dump(made))
     monkeypatch.setenv("AERODROME_HOME", str(layout.home))
     return made
+
+
+@pytest.fixture
+def serve_app() -> Iterator[Callable[..., int]]:
+    """Starts an app on 127.0.0.1, over TLS when a certificate file (with its key) is given; returns the port."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def serve_app(app: Starlette, port: int = 0, certificate: Path | None = None) -> int:
+        listener = socket.create_server(("127.0.0.1", port))
+        config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none", ssl_certfile=certificate)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+        thread.start()
+        running.append((server, thread))
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        return int(listener.getsockname()[1])
+
+    yield serve_app
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()

@@ -6,12 +6,21 @@ import ast
 import csv
 import io
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from aerodrome.cli import demo, watch
+from aerodrome.cli.connection import connect
 from aerodrome.cli.demo_data import AIRPORTS, DAG_FILES, dag_file, differences, expected_report, flights_csv
 from aerodrome.cli.demo_run import RunView, trigger
+from aerodrome.machineroom.installation import Installation
 
 SMALL = "flight,airport,passengers,delay_minutes\nA1,ZRH,100,0\nA2,AMS,50,16\nA3,ZRH,200,15\n"
 
@@ -86,3 +95,70 @@ def test_states_of_mapped_tasks_are_counted() -> None:
     assert view.tasks == {"extract": Counter(success=1), "transform": Counter(success=2)}
     assert view.finished("transform") == 2
     assert view.line() == "run queued; extract: 1 success; transform: 2 success"
+
+
+ROLE = (
+    "<CreateRoleResponse><CreateRoleResult><Role><Arn>arn:aws:iam::100000000001:role/r</Arn></Role>"
+    "</CreateRoleResult></CreateRoleResponse>"
+)
+
+
+@dataclass
+class Endpoint:
+    """One environment; the status changes when somebody has looked at the one before."""
+
+    states: list[str]
+    asked: list[str] = field(default_factory=list)
+
+    def app(self) -> Starlette:
+        async def environment(request: Request) -> Response:
+            name = request.path_params["name"]
+            if request.method != "GET":
+                self.asked.append(f"{request.method} {name}")
+                self.states = ["DELETING", "gone"] if request.method == "DELETE" else ["CREATING", "AVAILABLE"]
+                return JSONResponse({"Arn": "arn"} if request.method == "PUT" else {})
+            status = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            if status == "gone":
+                return JSONResponse({"message": "none"}, 404, {"x-amzn-errortype": "ResourceNotFoundException"})
+            return JSONResponse({"Environment": {"Name": name, "Status": status, "AirflowVersion": "3.3.1"}})
+
+        async def events(_: Request) -> Response:
+            return JSONResponse({"Events": []})
+
+        async def iam(_: Request) -> Response:
+            return Response(ROLE, media_type="text/xml")
+
+        return Starlette(
+            routes=[
+                Route("/environments/{name}", environment, methods=["GET", "PUT", "DELETE"]),
+                Route("/_aerodrome/environments/{name}/events", events),
+                Route("/", iam, methods=["POST"]),
+            ]
+        )
+
+
+@pytest.mark.parametrize(
+    ("states", "asked", "told"),
+    [
+        (["CREATE_FAILED"], ["DELETE demo", "PUT demo"], "it is deleted and created again"),
+        (["DELETING", "gone"], ["PUT demo"], ""),
+        (["gone"], ["PUT demo"], ""),
+        (["CREATING", "AVAILABLE"], [], ""),
+        (["AVAILABLE"], [], "Environment demo is there"),
+    ],
+)
+def test_the_demo_goes_on_from_whatever_an_earlier_one_left(
+    states: list[str],
+    asked: list[str],
+    told: str,
+    installation: Installation,
+    serve_app: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(watch, "_PAUSE", 0.01)
+    endpoint = Endpoint(states)
+    serve_app(endpoint.app(), installation.front_port)
+    major, _ = demo._environment(connect(), "demo", "bucket")
+    assert (major, endpoint.asked) == (3, asked)
+    assert told in capsys.readouterr().out

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import uvicorn
 from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -89,24 +84,16 @@ class Service:
 
 
 @pytest.fixture
-def serve(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Service], Connection]]:
+def serve(
+    installation: Installation, serve_app: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Service], Connection]:
     monkeypatch.setattr(watching, "_PAUSE", 0.01)
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def serve(service: Service) -> Connection:
-        listener = socket.create_server(("127.0.0.1", installation.front_port))
-        server = uvicorn.Server(uvicorn.Config(service.app(), log_level="warning", lifespan="off", ws="none"))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-        thread.start()
-        running.append((server, thread))
-        while not server.started and thread.is_alive():
-            time.sleep(0.005)
+        serve_app(service.app(), installation.front_port)
         return connect()
 
-    yield serve
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
+    return serve
 
 
 def console() -> Console:

@@ -12,7 +12,9 @@ from aerodrome.domain.environment import Environment
 from aerodrome.domain.plan import Plan, Site, broker_prefix, build
 from support.world import SECRETS, environment
 
-SITE = Site("127.0.0.1:4611", "127.0.0.1:4612", "http://127.0.0.1:4610", "http://127.0.0.1:4610", {}, "/ca.pem")
+SITE = Site(
+    "127.0.0.1:4611", "127.0.0.1:4612", "redis", "http://127.0.0.1:4610", "http://127.0.0.1:4610", {}, "/ca.pem"
+)
 
 
 def made(**members: Any) -> Environment:

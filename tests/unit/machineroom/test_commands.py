@@ -46,6 +46,13 @@ def test_without_an_installation_a_command_says_what_to_do(tmp_path: Path, comma
     assert not (tmp_path / "nothing").exists()
 
 
+def test_the_command_starts_without_what_only_some_commands_need() -> None:
+    heavy = "{'boto3', 'botocore.session', 'botocore.auth', 'psycopg', 'aerodrome.machineroom.room'}"
+    code = f"import sys, aerodrome.cli.main; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "status", AERODROME_PORT="many")
     assert done.returncode == 2

@@ -1,12 +1,13 @@
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
-from aerodrome.machineroom import installation, prepare
+from aerodrome.machineroom import hosts, installation, prepare
 from aerodrome.machineroom.prepare import Wanted
 
 WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
@@ -86,6 +87,64 @@ async def test_the_gateway_stays_where_environments_say_it_is(layout: Layout) ->
         assert kept.installation.gateway_port == port
     with pytest.raises(Permanent, match="carry port"):
         await prepare.prepare(layout, replace(WANTED, gateway_port=port + 1))
+
+
+async def test_the_gateway_moves_once_all_environments_are_gone(layout: Layout) -> None:
+    first = (await prepare.prepare(layout, WANTED)).installation
+    layout.environments.mkdir()
+    (layout.environments / "ports.json").write_text("{}")
+    (layout.environments / "ports.lock").touch()
+    (layout.environments / "runtimes").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert port != first.gateway_port
+    moved = await prepare.prepare(layout, replace(WANTED, gateway_port=port))
+    assert moved.installation.gateway_port == port
+
+
+def resolver(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """This machine's resolver as one that answers so; no address: it knows no such name."""
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET6 if ":" in each else socket.AF_INET, 1, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "web_host"),
+    [
+        (("127.0.0.1",), "name"),
+        (("::1", "127.0.0.1"), "name"),
+        (("::1",), "address"),
+        (("127.0.0.2",), "address"),
+        (("127.0.0.1", "192.0.2.7"), "address"),
+        ((), "address"),
+    ],
+)
+async def test_names_are_used_where_they_lead_to_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], web_host: str
+) -> None:
+    resolver(monkeypatch, *addresses)
+    assert await hosts.decide("auto") == web_host
+
+
+async def test_who_asks_for_names_is_told_when_they_do_not_resolve(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = replace(WANTED, web_host="name")
+    resolver(monkeypatch, "::1")
+    for _ in ("the first time", "again"):
+        prepared = await prepare.prepare(layout, names)
+        assert prepared.installation.web_host == "name"
+        (notice,) = [each for each in prepared.notices if "AERODROME_WEB_HOST" in each]
+        for word in ("Python", "Node.js", "curl", "apt install libnss-myhostname", "AERODROME_WEB_HOST=address"):
+            assert word in notice
+    resolver(monkeypatch, "127.0.0.1")
+    assert not any("AERODROME_WEB_HOST" in each for each in (await prepare.prepare(layout, names)).notices)
 
 
 async def test_what_is_fixed_says_so(layout: Layout) -> None:

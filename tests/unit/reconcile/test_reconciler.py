@@ -270,3 +270,41 @@ async def test_a_steady_state_writes_no_events(store: EnvironmentStore, made: En
     for _ in range(5):
         await settle(reconciler, made.id)
     assert len(world.told) == told
+
+
+async def test_what_can_no_longer_be_planned_can_still_be_deleted(store: EnvironmentStore, made: Environment) -> None:
+    world = World()
+    reconciler = control_plane(store, world)
+    await settle(reconciler, made.id)
+    world.unplannable = True
+    for _ in range(5):
+        await reconciler.reconcile(made.id)
+    assert await status(store, made.id) is Status.AVAILABLE
+    assert [kind for kind, _ in world.told].count("error") == 1, "told once, not at every pass"
+    await delete(store, made.id)
+    await settle(reconciler, made.id)
+    assert await status(store, made.id) is None
+    assert world.left_of(made.id) == []
+
+
+async def test_a_bucket_that_can_no_longer_be_read_is_told_once(store: EnvironmentStore, made: Environment) -> None:
+    world = World()
+    reconciler = control_plane(store, world)
+    await settle(reconciler, made.id)
+    world.bucket_error = "bucket gone: NoSuchBucket"
+    for _ in range(3):
+        await settle(reconciler, made.id)
+    told = [message for kind, message in world.told if kind == "unhealthy"]
+    assert told == ["DAGs are no longer synchronised: bucket gone: NoSuchBucket"]
+
+
+async def test_a_route_is_set_although_nothing_else_can_be(store: EnvironmentStore, made: Environment) -> None:
+    """After a restart of the control plane what still runs must be reachable, whatever step fails."""
+    world = World()
+    await settle(control_plane(store, world), made.id)
+    world.routes.clear()
+    world.results.clear()
+    world.backend.mode["build"] = failing("no network")
+    for _ in range(4):
+        await control_plane(store, world).reconcile(made.id)
+    assert made.id in world.routes
