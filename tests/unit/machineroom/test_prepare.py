@@ -9,6 +9,7 @@ from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import hosts, installation, prepare
 from aerodrome.machineroom.prepare import Wanted
+from support.postgres import free_port
 
 WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
 EXTERNAL = "postgresql://boss:secret@db.example.org:5432"
@@ -33,9 +34,12 @@ async def test_the_first_time_makes_an_installation_that_is_private(layout: Layo
 
 
 async def test_it_is_never_made_again(layout: Layout) -> None:
-    first = (await prepare.prepare(layout, WANTED)).installation
+    # Ports that nobody usually takes: the usual ones may be taken by another installation in between.
+    names = ("port", "gateway_port", "postgres_port", "valkey_port", "cloud_port")
+    wanted = replace(WANTED, **{name: free_port() for name in names})  # type: ignore[arg-type]
+    first = (await prepare.prepare(layout, wanted)).installation
     before = layout.installation_file.stat().st_mtime_ns, layout.installation_file.stat().st_ino
-    assert (await prepare.prepare(layout, WANTED)).installation == first
+    assert (await prepare.prepare(layout, wanted)).installation == first
     assert (layout.installation_file.stat().st_mtime_ns, layout.installation_file.stat().st_ino) == before
 
 
