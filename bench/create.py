@@ -138,7 +138,10 @@ def peer(python: Path) -> dict[str, float]:
     home = Path(tempfile.mkdtemp(prefix="aero-bench-", dir="/tmp"))
     started = time.monotonic()
     try:
-        with standalone(python, home) as (process, port), httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+        with (
+            standalone(python, home) as (process, port),
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,
+        ):
 
             def healthy() -> bool:
                 try:
