@@ -54,8 +54,8 @@ class AirflowSessions:
         try:
             yield token
         finally:
+            user.active -= 1  # before anything that can be cancelled
             async with user.turn:
-                user.active -= 1
                 user.turn.notify_all()
 
     def _user(self, environment_id: str, username: str) -> _User:

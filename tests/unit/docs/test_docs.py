@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from aerodrome.cli.main import app
 from aerodrome.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -64,6 +68,24 @@ def test_every_setting_is_documented_with_its_description() -> None:
         assert f"`AERODROME_{name.upper()}`" in page, name
         assert field.description
         assert " ".join(field.description.split()) in page, f"{name}: the page says something else than the code"
+
+
+def commands(command: Any, path: tuple[str, ...] = ("aerodrome",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that can be run, with the words that run it."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+    else:
+        yield path, command
+
+
+def test_every_command_and_option_is_documented_as_its_help_says() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    for path, command in commands(get_command(app)):
+        assert f"## `{' '.join(path)}" in page, path
+        assert " ".join((command.help or "").split()) in page, path
+        for option in (param for param in command.params if param.param_type_name == "option" and param.help):
+            assert f"`{', '.join([*option.opts, *option.secondary_opts])}` | {' '.join(option.help.split())}" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
