@@ -17,6 +17,7 @@ help: ## this list
 
 $(BIN)/uv:
 	@test -n "$(PYTHON)" || { echo "Aerodrome needs Python 3.11 to 3.14; none was found. Install one (Debian: apt install python3.11 python3.11-venv) or name it: make PYTHON=/path/to/python run"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || { echo "Aerodrome needs Python 3.11 to 3.14; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)."; exit 1; }
 	@"$(PYTHON)" -m venv $(VENV) || { echo "$(PYTHON) has no venv module (Debian: apt install python3-venv)"; exit 1; }
 	@awk '/^uv==/ {on=1; print; next} on && /^    --hash/ {print; next} {on=0}' requirements/product.txt > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/uv.txt
