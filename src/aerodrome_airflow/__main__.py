@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import sys
 
@@ -26,4 +27,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    given = os.environ.pop("AERODROME_ARGUMENTS", None)  # of the CLI bridge: argv would show them to every user
+    main(sys.argv[1:] if given is None else json.loads(given))

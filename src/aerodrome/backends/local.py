@@ -133,11 +133,16 @@ class LocalBackend:
         return phase_of(state, datetime.now(UTC)) is not None
 
     async def _clear(self, environment_id: str, name: str, state: ProgramState) -> None:
-        """Forget a program that has ended. What was killed may have left children behind: they go with it."""
+        """Forget a program that has ended. What was killed may have left children behind: they go with it.
+
+        But not a worker's: its main process may have died while it drained, and its tasks are at work.
+        """
         program = _program_name(environment_id, name)
         with suppress(Temporary):  # the next look will do it
-            if state.exit == -1:
+            if state.exit == -1 and not name.startswith(f"{ComponentKind.WORKER}-"):
                 await self._supervisor.kill(program)
+            elif state.exit == -1 and await self._supervisor.has_members(program):
+                return
             else:
                 await self._supervisor.discard(program)
             await asyncio.to_thread(self._ports.release, environment_id, name)
@@ -230,8 +235,10 @@ class LocalBackend:
         return self._layout.component_logs(environment_id) / f"{name.partition('~')[0]}.log"
 
     def _forget(self, environment_id: str) -> None:
-        users.remove(self._installation_id, environment_id)
+        # The user goes last: its number may be given to the next one, who must not find files of this one.
+        users.end_processes(self._installation_id, environment_id)
         directories.remove(self._layout, environment_id)
+        users.remove(self._installation_id, environment_id)
         self._ports.forget(environment_id)
 
 

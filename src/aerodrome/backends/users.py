@@ -69,16 +69,22 @@ def ensure(layout: Layout, installation_id: str, environment_id: str) -> User:
 
 
 def remove(installation_id: str, environment_id: str) -> None:
-    """Remove the environment's user and what still runs as it. Absent is success. Blocking.
+    """Remove the environment's user, of which nothing runs and no file is left. Absent is success. Blocking."""
+    user = find(installation_id, environment_id)
+    if user is None or user.uid is None:
+        return
+    _run(["userdel", user.name], fine=(0, _ABSENT))
+
+
+def end_processes(installation_id: str, environment_id: str) -> None:
+    """End what still runs as the environment's user. Blocking.
 
     Raises:
         Temporary: processes of the user don't end.
     """
     user = find(installation_id, environment_id)
-    if user is None or user.uid is None:
-        return
-    _end_processes(user.name, user.uid)
-    _run(["userdel", user.name], fine=(0, _ABSENT))
+    if user is not None and user.uid is not None:
+        _end_processes(user.name, user.uid)
 
 
 def _end_processes(name: str, uid: int) -> None:

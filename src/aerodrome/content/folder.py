@@ -65,9 +65,17 @@ class VersionedFolder:
         for path in self._versions.glob(f"{self._prefix}*.new*"):
             _remove(path)
 
-    def keep(self, new: Path, path: str) -> bool:
-        """Take an unchanged file over into the new version, as a hard link if possible; False when it isn't there."""
+    def keep(self, new: Path, path: str, size: int) -> bool:
+        """Take an unchanged file over into the new version, as a hard link if possible.
+
+        False when it isn't there, or hasn't its size: a power cut may have left it empty.
+        """
         source, target = self.place / path, new / path
+        try:
+            if source.lstat().st_size != size:
+                return False
+        except FileNotFoundError:
+            return False
         make_parents(new, path)
         try:
             os.link(source, target, follow_symlinks=False)

@@ -110,7 +110,7 @@ def _sync(folder: VersionedFolder, bucket: str, prefix: str, s3: S3) -> SyncResu
             )
         if current and not fetched and files.keys() == previous.keys():
             return _result(current, 0, 0, started, warnings)
-        lost = [(path, previous[path]) for path in files if not folder.keep(new, path)]
+        lost = [(path, previous[path]) for path in files if not folder.keep(new, path, previous[path].size)]
         fetched |= _fetch(s3, bucket, new, lost)[0]
         for path in fetched:
             publish(new / path)

@@ -27,6 +27,7 @@ class Site:
     aws_endpoint_url: str | None = None
     aws_endpoint_urls: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)  # of every component, besides its configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
             kind=kind,
             runtime=runtime,
             command=template.command,
-            variables=configuration.variables,
+            variables={**configuration.variables, **site.variables},
             templates=configuration.templates,
             secrets=configuration.secrets,
             ports=template.ports,
@@ -98,7 +99,7 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
         kind=ComponentKind.JOB,
         runtime=runtime,
         command=versions.airflow_command("version"),
-        variables=configuration.variables,
+        variables={**configuration.variables, **site.variables},
         templates=configuration.templates,
         secrets=configuration.secrets,
     )

@@ -23,7 +23,7 @@ Control = Callable[[Layout, Installation, Mapping[str, str]], Program]
 
 def program(layout: Layout, installation: Installation, surroundings: Mapping[str, str]) -> Program:
     """`python -m aerodrome.server --home HOME`. `surroundings` are what `settings.surroundings()` lets through."""
-    variables = {**without_proxy_to_ourselves(surroundings), _RELEASE: __version__}
+    variables = {**without_proxy_to_ourselves(surroundings), _RELEASE: __version__, **installation.postgres_variables}
     return Program(
         name=NAME,
         argv=(sys.executable, "-P", "-m", "aerodrome.server", "--home", str(layout.home)),

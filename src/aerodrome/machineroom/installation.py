@@ -48,6 +48,16 @@ class Installation:
         )
 
     @property
+    def postgres_variables(self) -> dict[str, str]:
+        """For clients of our own server: libpq then never sends the password itself, whoever answers on the port."""
+        return {} if self.external_postgres_url else {"PGREQUIREAUTH": "scram-sha-256"}
+
+    @property
+    def postgres_options(self) -> dict[str, str]:
+        """The same, as an argument of `connect`."""
+        return {} if self.external_postgres_url else {"require_auth": "scram-sha-256"}
+
+    @property
     def valkey_url(self) -> str:
         """Administrator's URL of the broker; no database number in it."""
         return self.external_valkey_url or f"redis://default:{self.valkey_password}@127.0.0.1:{self.valkey_port}"

@@ -156,7 +156,10 @@ async def check(installation: Installation) -> None:
     try:
         async with asyncio.timeout(10):
             connection = await psycopg.AsyncConnection.connect(
-                f"{installation.postgres_url}/postgres", connect_timeout=5, autocommit=True
+                f"{installation.postgres_url}/postgres",
+                connect_timeout=5,
+                autocommit=True,
+                **installation.postgres_options,  # type: ignore[arg-type]
             )
             async with connection:
                 row = await (await connection.execute("SHOW is_superuser")).fetchone()

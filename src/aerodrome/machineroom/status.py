@@ -101,7 +101,10 @@ async def environments(installation: Installation) -> tuple[EnvironmentStatus, .
     try:
         async with (
             asyncio.timeout(_PATIENCE),
-            await psycopg.AsyncConnection.connect(f"{installation.postgres_url}/{_DATABASE}") as connection,
+            await psycopg.AsyncConnection.connect(
+                f"{installation.postgres_url}/{_DATABASE}",
+                **installation.postgres_options,  # type: ignore[arg-type]
+            ) as connection,
         ):
             rows = await connection.execute(
                 "SELECT id, name, region, status, host FROM environments ORDER BY created_at"

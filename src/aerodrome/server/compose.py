@@ -141,7 +141,7 @@ async def compose(
                 layout,
                 server_url,
                 user=users.names(installation.id)[0] if is_root else None,
-                variables=registry,
+                variables={**registry, **installation.postgres_variables},
                 planner=planner,
             ),
             databases=MetadataDatabases(server_url),
@@ -341,4 +341,5 @@ def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, st
         aws_endpoint_url=f"http://127.0.0.1:{installation.front_port}",
         aws_endpoint_urls=endpoints,
         ca_bundle=str(layout.ca_bundle),
+        variables=installation.postgres_variables,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -82,7 +83,9 @@ class RuntimeJobs:
 
     def template_job(self, runtime: str) -> Component:
         argv = template.argv(self._layout, runtime, self._user)
-        return _job(f"template-{_label(runtime)}", argv, {}, {"AERODROME_TEMPLATE_URL": self._postgres_url})
+        return _job(
+            f"template-{_label(runtime)}", argv, self._variables, {"AERODROME_TEMPLATE_URL": self._postgres_url}
+        )
 
 
 class MetadataDatabases:
@@ -139,9 +142,9 @@ class EventJournal:
 
 
 def tool(plan: Plan, argv: tuple[str, ...]) -> Component:
-    """The one-off component that runs `airflow ARGV…`; braces are doubled, since commands are templates."""
-    literal = tuple(word.replace("{", "{{").replace("}", "}}") for word in argv)
-    return replace(plan.tool, command=versions.airflow_command(*literal))
+    """The one-off component that runs `airflow ARGV…`; argv would show secrets among the arguments to everybody."""
+    given = {"AERODROME_ARGUMENTS": json.dumps(argv, ensure_ascii=False)}
+    return replace(plan.tool, command=versions.airflow_command(), secrets={**plan.tool.secrets, **given})
 
 
 def web_addresses(plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:

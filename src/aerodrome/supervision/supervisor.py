@@ -93,6 +93,10 @@ class Supervisor:
         """SIGKILL to the program and everything it started, until none is left; then discard it. Absent is success."""
         await asyncio.to_thread(self._kill, name)
 
+    async def has_members(self, name: str) -> bool:
+        """Whether anything lives that the program started, whether it lives itself or not."""
+        return await asyncio.to_thread(self._has_members, name)
+
     async def wait_stopped(self, names: Collection[str], *, timeout: float) -> set[str]:
         """Wait until none of them lives; returns those that still do after `timeout` seconds."""
         deadline = time.monotonic() + timeout
@@ -295,6 +299,10 @@ class Supervisor:
             return
         roots = [record for key, record in known.items() if program_of(key) == name]
         processes.kill_tree(roots, launch.marker(self._files, name))
+
+    def _has_members(self, name: str) -> bool:
+        roots = [record for key, record in records(self._files).items() if program_of(key) == name]
+        return bool(processes.members(roots, launch.marker(self._files, name)))
 
     def _discard(self, name: str) -> None:
         with self._changing:

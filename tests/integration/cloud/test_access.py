@@ -8,8 +8,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from botocore import UNSIGNED
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from aerodrome.aws.cloud import CloudSocket
@@ -129,6 +133,42 @@ def test_policies_are_enforced(shared_cloud: RunningCloud) -> None:
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "headers"),
+    [
+        ("Action=CreateAccessKey&UserName=modest", "UserName=boss", {}),
+        ("Action=GetUser&UserName=modest", "Action=CreateAccessKey&UserName=boss", {}),
+        ("UserName=modest", "Action=CreateAccessKey&UserName=boss&Version=2010-05-08", {}),
+        ("", "Action=GetUser&Action=CreateAccessKey&UserName=boss", {}),
+        ("", "Action=CreateAccessKey&UserName=boss", {"Content-Type": "text/plain"}),
+        ("", "Action=CreateAccessKey&UserName=boss", {"X-Amz-Target": "IAM.GetUser"}),
+    ],
+)
+def test_what_is_authorised_is_what_is_done(
+    shared_cloud: RunningCloud, query: str, body: str, headers: dict[str, str]
+) -> None:
+    """A request must not be read in two ways: once for the policies, once for the deed."""
+    iam = shared_cloud.client("iam")
+    own = {
+        "Effect": "Allow",
+        "Action": ["iam:CreateAccessKey", "iam:GetUser"],
+        "Resource": f"arn:aws:iam::{ACCOUNT}:user/modest",
+    }
+    if "modest" not in [user["UserName"] for user in iam.list_users()["Users"]]:
+        iam.create_user(UserName="boss")
+        _modest.append(shared_cloud.user("modest", own))
+    key, secret = _modest[0]
+    given = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", **headers}
+    request = AWSRequest("POST", f"{shared_cloud.url}/?{query}", data=body, headers=given)
+    SigV4Auth(Credentials(key, secret), "iam", "us-east-1").add_auth(request)
+    answer = httpx.post(str(request.url), content=body, headers=dict(request.headers), trust_env=False)
+    assert answer.status_code in (400, 403)
+    assert iam.list_access_keys(UserName="boss")["AccessKeyMetadata"] == []
+
+
+_modest: list[tuple[str, str]] = []
 
 
 def test_services_that_run_code_are_not_there(shared_cloud: RunningCloud) -> None:

@@ -72,6 +72,9 @@ class Gate:
             await self._refuse(request, failure, send)
         elif request.path.startswith(_INTERNAL):
             await self._refuse(request, request.error("AccessDenied", "Access Denied"), send)
+        elif request.ambiguous:
+            what = "Name the operation and its parameters once: in a form body, or in X-Amz-Target with a JSON body."
+            await self._refuse(request, request.error("InvalidAction", what), send)
         else:
             await self._serve(request, send)
 
@@ -174,6 +177,25 @@ class Request:
         )
         found = params.get("Action", "")
         return str(found[0] if isinstance(found, list) and found else found or "")
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether it could be authorised as one thing and carried out as another.
+
+        ministack authorises by the query string, and by forms that are declared as such; its handlers obey the body.
+        """
+        if self.service == "s3":
+            return False
+        target = "x-amz-target" in self.headers
+        form = self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        if "Action" in self.query:  # only presigned proofs of identity come so
+            return self.method != "GET" or target or self.query["Action"] != ["GetCallerIdentity"]
+        posted = parse_qs(self.body.decode("utf-8", "replace"), keep_blank_values=True)
+        if target:
+            return form or "Action" in posted
+        if "Action" not in posted:
+            return False
+        return not form or len(posted["Action"]) != 1 or bool(self.query.keys() & posted.keys())
 
     @property
     def changes(self) -> bool:
