@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aerodrome.backends import directories, users
@@ -22,6 +22,7 @@ from aerodrome.supervision import Command, Program, ProgramPhase, ProgramState, 
 from aerodrome.supervision.launch import PATH
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LONGEST_TASK = timedelta(hours=12)  # mwaa-spec 3
 _PRIORITY = {ComponentKind.WORKER: 900, ComponentKind.JOB: 850}  # workers stop first: their tasks need the others
 _USUAL_PRIORITY = 800
 _START_SECONDS = 10  # Airflow imports for several seconds before it can fail
@@ -50,7 +51,8 @@ class LocalBackend:
         observed = {}
         for name, state in (await self._programs(environment_id)).items():
             if state.leaving and not state.phase.lives:
-                await self._clear(environment_id, name, state)
+                if not await self._clear(environment_id, name, state):
+                    observed[name] = ComponentState(name, Phase.DRAINING, detail="its tasks finish without it")
                 continue
             seen = await asyncio.to_thread(self._look, environment_id, name, state)
             if seen is not None:
@@ -132,20 +134,27 @@ class LocalBackend:
             return True
         return phase_of(state, datetime.now(UTC)) is not None
 
-    async def _clear(self, environment_id: str, name: str, state: ProgramState) -> None:
+    async def _clear(self, environment_id: str, name: str, state: ProgramState) -> bool:
         """Forget a program that has ended. What was killed may have left children behind: they go with it.
 
-        But not a worker's: its main process may have died while it drained, and its tasks are at work.
+        But not a worker's: its main process may have died while it drained, and its tasks are at work. False for that.
         """
         program = _program_name(environment_id, name)
         with suppress(Temporary):  # the next look will do it
-            if state.exit == -1 and not name.startswith(f"{ComponentKind.WORKER}-"):
+            if state.exit == -1 and not self._may_have_tasks(name, state):
                 await self._supervisor.kill(program)
             elif state.exit == -1 and await self._supervisor.has_members(program):
-                return
+                return False
             else:
                 await self._supervisor.discard(program)
             await asyncio.to_thread(self._ports.release, environment_id, name)
+        return True
+
+    @staticmethod
+    def _may_have_tasks(name: str, state: ProgramState) -> bool:
+        """Whether what a dead main process left behind may be tasks at work, which get as long as any task gets."""
+        ended = state.since or datetime.now(UTC)
+        return name.startswith(f"{ComponentKind.WORKER}-") and datetime.now(UTC) - ended < _LONGEST_TASK
 
     # What follows blocks and runs in threads.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import signal
@@ -52,6 +53,24 @@ async def test_force_ends_grandchildren_in_sessions_of_their_own(harness: LocalH
     assert all(alive(pid) for pid in pids)
     await harness.backend.remove(harness.one, component.name, force=True)
     assert not any(alive(pid) for pid in pids)
+
+
+async def test_tasks_of_a_draining_worker_outlive_its_main_process(harness: LocalHarness) -> None:
+    """It is out of memory, say, that ends the main process: the tasks at work are none of our business."""
+    component = harness.component("forks", "worker-1-abcd", WORKER)
+    await running(harness, component)
+    home = harness.layout.airflow_home(harness.one)
+    await until(lambda: bool(read(home / "grandchild") and read(home / "orphan")))
+    tasks = [int(read(home / name)) for name in ("grandchild", "orphan")]
+    await harness.backend.remove(harness.one, component.name)
+    for _ in range(8):
+        await harness.until(harness.one, is_in(Phase.DRAINING, component.name))
+        await asyncio.sleep(0.25)
+        await harness.backend.remove(harness.one, component.name)
+        assert all(alive(pid) for pid in tasks)
+    for pid in tasks:
+        os.kill(pid, signal.SIGKILL)
+    await harness.until(harness.one, is_gone(component.name))
 
 
 async def test_a_killed_component_is_started_again(harness: LocalHarness) -> None:
@@ -195,7 +214,7 @@ async def test_one_environment_cannot_read_another(harness: LocalHarness) -> Non
 
 @as_root
 async def test_forget_leaves_nothing(harness: LocalHarness) -> None:
-    component = harness.component("forks", "worker-1-abcd", WORKER)
+    component = harness.component("forks", "scheduler-1-abcd")
     await running(harness, component)
     orphan = harness.layout.airflow_home(harness.one) / "orphan"
     await until(lambda: bool(read(orphan)))
