@@ -32,7 +32,9 @@ class GatewayApp:
         self._routes = routes
         self.upstreams = Upstreams(backstage.limits)
         self._forwarder = Forwarder(self.upstreams, backstage.limits)
-        self._sign_in = SignIn(backstage, self.upstreams)
+        # Connections of its own: those who read logs without end must not keep others from signing in.
+        self.sign_in_upstreams = Upstreams(backstage.limits)
+        self._sign_in = SignIn(backstage, self.sign_in_upstreams)
         self._cli = CliBridge(backstage)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

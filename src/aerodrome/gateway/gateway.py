@@ -90,6 +90,7 @@ class Gateway:
         async with self._lock:
             await self._listeners.stop(grace)
             await self.app.upstreams.stop()
+            await self.app.sign_in_upstreams.stop()
             self._routes.clear()
             self._by_host.clear()
 
@@ -117,6 +118,7 @@ class Gateway:
         if route.address:
             await self._listeners.remove(route.address, _GRACE)
         await self.app.upstreams.forget(environment_id)
+        await self.app.sign_in_upstreams.forget(environment_id)
         log.info("environment %s: https://%s leads nowhere now", environment_id, route.host)
 
     def _forget_hosts(self, environment_id: str) -> None:
