@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import importlib.util
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -116,9 +117,11 @@ def _ensure_data(layout: Layout, installation: Installation, owner: Owner, folde
                 f"{data} is gone, and it held the state of this installation. Restore it from a backup, or give the "
                 "installation up with `aerodrome purge`."
             )
-        fresh = data.with_name("data.new")
-        if fresh.exists():
-            shutil.rmtree(fresh)
+        # Never the same name twice: the initdb of an `up` that was killed may still be at work in its own, and it
+        # clears away what it thinks is its own when it fails.
+        for abandoned in data.parent.glob("data*.new"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        fresh = data.with_name(f"data.{secrets.token_hex(4)}.new")
         _initdb(layout, installation, owner, folder, fresh)
         fresh.rename(data)
     elif not (data / "PG_VERSION").exists():
