@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.product requirements/dev.txt
 	@touch $@
 
 run: $(VENV)/.product ## set everything up, create an environment, run a DAG in it, print the URL
-	@$(BIN)/aerodrome demo
+	@$(BIN)/aerodrome demo $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, import contracts, docs tests, fast tests
 	@$(BIN)/ruff check .

@@ -16,7 +16,8 @@ def prepare(arguments: list[str]) -> None:
     an `airflow.cfg` of another version from being read.
     """
     os.environ["AIRFLOW_CONFIG"] = str(_HERE / "airflow.cfg")
-    os.environ["AIRFLOW__FAB__CONFIG_FILE"] = str(_HERE / "webserver_config.py")
+    for option in ("AIRFLOW__FAB__CONFIG_FILE", "AIRFLOW__WEBSERVER__CONFIG_FILE"):  # of Airflow 3 and 2
+        os.environ[option] = str(_HERE / "webserver_config.py")
     sys.argv = ["airflow", *arguments]
 
 

@@ -23,6 +23,6 @@ class SharedFolderTaskHandler(FileTaskHandler):  # type: ignore[misc]
 LOGGING_CONFIG: dict[str, Any] = deepcopy(stock.DEFAULT_LOGGING_CONFIG)
 LOGGING_CONFIG["handlers"]["task"]["class"] = f"{__name__}.SharedFolderTaskHandler"
 
-# Airflow looks for these beside the configuration: a user's remote logging goes on working.
-REMOTE_TASK_LOG = stock.REMOTE_TASK_LOG
-DEFAULT_REMOTE_CONN_ID = stock.DEFAULT_REMOTE_CONN_ID
+# Airflow 3 looks for these beside the configuration: a user's remote logging goes on working.
+REMOTE_TASK_LOG = getattr(stock, "REMOTE_TASK_LOG", None)
+DEFAULT_REMOTE_CONN_ID = getattr(stock, "DEFAULT_REMOTE_CONN_ID", None)

@@ -9,7 +9,6 @@ from typing import Any
 
 from airflow.configuration import conf
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
-from airflow.providers.fab.www.views import redirect
 from flask import Response, g, request
 from flask_appbuilder import expose
 from flask_appbuilder.security.views import AuthRemoteUserView
@@ -17,6 +16,11 @@ from flask_appbuilder.utils.base import get_safe_redirect
 from flask_login import login_user
 
 from aerodrome_airflow.identity import DEFAULT_ROLES, HEADER, Identity, verify
+
+try:  # Airflow 3: this redirect hands out the token that is the session; on 2 the session's own cookie is all
+    from airflow.providers.fab.www.views import redirect
+except ImportError:
+    from flask import redirect
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +99,11 @@ class GatewaySecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore
 
     @staticmethod
     def _forget(user: Any) -> None:
-        """The auth manager keeps users for half a minute: a revoked role must not last that long."""
-        from airflow.api_fastapi.app import get_auth_manager
-
+        """Airflow 3's auth manager keeps users for half a minute: a revoked role must not last that long."""
+        try:
+            from airflow.api_fastapi.app import get_auth_manager
+        except ImportError:
+            return
         get_auth_manager().cache.pop(int(user.id), None)
 
     def auth_user_remote_user(self, username: str) -> None:

@@ -1,4 +1,4 @@
-"""One real installation with one real environment, made once by `aerodrome demo` and shared by every test here."""
+"""One real installation with an environment of each version of Airflow, made once by `aerodrome demo` and shared."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from aerodrome.domain import versions
 from aerodrome.machineroom import shell
-from support.site import Site
+from support.site import Demo, Site
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,17 @@ def site() -> Iterator[Site]:
         site.aerodrome("down", "--now", check=False)
         site.aerodrome("purge", "--yes", check=False)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=versions.VERSIONS)
+def demo(request: pytest.FixtureRequest, site: Site) -> Demo:
+    """The newest version has `demo` itself; the others are made beside it when they are first asked for."""
+    version = versions.get(request.param)
+    if version.version == versions.DEFAULT_VERSION:
+        return Demo(site, "demo", version, site.demo_output)
+    name = f"demo-{version.version.replace('.', '-')}"
+    done = site.aerodrome("demo", "--name", name, "--airflow-version", version.version)
+    return Demo(site, name, version, done.stdout)
 
 
 def _prepared(site: Site) -> Iterator[Site]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from support.site import Site, wait_for
+from support.site import Demo, Site, wait_for
 
 HELLO = """
 try:
@@ -32,28 +32,30 @@ uploaded()
 """
 
 
-def test_the_demo_shows_its_result_its_times_and_a_sign_in_link(site: Site) -> None:
-    assert "aws-console-sso?login=true#" in site.demo_output
-    assert "Environment" in site.demo_output
-    assert re.search(r"\d\.\d s", site.demo_output)
+def test_the_demo_shows_its_result_its_times_and_a_sign_in_link(demo: Demo) -> None:
+    assert f"{demo.version.sso_prefix}/aws-console-sso?login=true#" in demo.output
+    assert "Environment" in demo.output
+    assert re.search(r"\d\.\d s", demo.output)
 
 
-def test_the_demo_run_again_reuses_what_is_there_and_writes_a_new_version(site: Site) -> None:
+def test_the_demo_run_again_reuses_what_is_there_and_writes_a_new_version(demo: Demo) -> None:
+    site, mwaa = demo.site, demo.site.client("mwaa")
     s3 = site.client("s3")
-    before = s3.list_object_versions(Bucket=site.bucket, Prefix="output/report.json")["Versions"]
-    created = site.client("mwaa").get_environment(Name="demo")["Environment"]["CreatedAt"]
-    site.aerodrome("demo")
-    after = s3.list_object_versions(Bucket=site.bucket, Prefix="output/report.json")["Versions"]
+    before = s3.list_object_versions(Bucket=demo.bucket, Prefix="output/report.json")["Versions"]
+    created = mwaa.get_environment(Name=demo.name)["Environment"]["CreatedAt"]
+    site.aerodrome("demo", "--name", demo.name)
+    after = s3.list_object_versions(Bucket=demo.bucket, Prefix="output/report.json")["Versions"]
     assert len(after) == len(before) + 1
-    assert site.client("mwaa").get_environment(Name="demo")["Environment"]["CreatedAt"] == created
+    assert mwaa.get_environment(Name=demo.name)["Environment"]["CreatedAt"] == created
 
 
-def test_aws_cli_lists_and_gets(site: Site) -> None:
-    listed = json.loads(site.aws("mwaa", "list-environments", "--output", "json").stdout)
-    assert listed["Environments"] == ["demo"]
-    got = json.loads(site.aws("mwaa", "get-environment", "--name", "demo", "--output", "json").stdout)["Environment"]
+def test_aws_cli_lists_and_gets(demo: Demo) -> None:
+    listed = json.loads(demo.site.aws("mwaa", "list-environments", "--output", "json").stdout)
+    assert {"demo", demo.name} <= set(listed["Environments"])
+    answer = demo.site.aws("mwaa", "get-environment", "--name", demo.name, "--output", "json").stdout
+    got = json.loads(answer)["Environment"]
     assert got["Status"] == "AVAILABLE"
-    assert got["AirflowVersion"] == "3.3.1"
+    assert got["AirflowVersion"] == demo.version.version
     assert got["LastUpdate"]["Status"] == "SUCCESS"
     assert not got["WebserverUrl"].startswith("https://")
 
@@ -82,84 +84,89 @@ def test_a_large_object_goes_through_in_parts(site: Site, tmp_path: Path) -> Non
     site.aws("s3", "rm", key)
 
 
-def rest(site: Site, path: str, method: str = "GET", **members: object) -> dict[str, object]:
-    answer = site.client("mwaa").invoke_rest_api(Name="demo", Path=path, Method=method, **members)
-    return dict(answer["RestApiResponse"])
-
-
-def test_an_uploaded_dag_appears_runs_logs_and_goes(site: Site) -> None:
-    s3 = site.client("s3")
-    s3.put_object(Bucket=site.bucket, Key="dags/sub/uploaded.py", Body=HELLO.encode())
+def test_an_uploaded_dag_appears_runs_logs_and_goes(demo: Demo) -> None:
+    s3 = demo.site.client("s3")
+    s3.put_object(Bucket=demo.bucket, Key="dags/sub/uploaded.py", Body=HELLO.encode())
 
     def listed() -> bool:
         try:
-            return bool(rest(site, "/dags/uploaded"))
+            return bool(demo.rest("/dags/uploaded"))
         except ClientError as error:
             if error.response["RestApiStatusCode"] != 404:
                 raise
             return False
 
     wait_for("the uploaded DAG in Airflow", listed)
-    rest(site, "/dags/uploaded", "PATCH", Body={"is_paused": False})
-    run = rest(site, "/dags/uploaded/dagRuns", "POST", Body={"logical_date": None})["dag_run_id"]
+    demo.rest("/dags/uploaded", "PATCH", Body={"is_paused": False})
+    demo.trigger("uploaded", "one")
 
     def state() -> str | None:
-        found = str(rest(site, f"/dags/uploaded/dagRuns/{run}"[:64])["state"])
+        found = str(demo.rest("/dags/uploaded/dagRuns/one")["state"])
         return found if found in ("success", "failed") else None
 
     assert wait_for("the run", state) == "success"
-    log = site.aerodrome("env", "cli", "demo", "--", "tasks", "states-for-dag-run", "uploaded", str(run)).stdout
-    assert "success" in log
-    s3.delete_object(Bucket=site.bucket, Key="dags/sub/uploaded.py")
-    folder = site.layout.environments / environment_id(site) / "content" / "dags" / "sub"
-    wait_for("the file to go", lambda: not (folder / "uploaded.py").exists())
+    log = demo.rest("/dags/uploaded/dagRuns/one/taskInstances/say/logs/1")
+    assert "said by the uploaded DAG" in json.dumps(log)
+    told = demo.cli("tasks", "states-for-dag-run", "uploaded", "one").stdout
+    assert "success" in told
+    s3.delete_object(Bucket=demo.bucket, Key="dags/sub/uploaded.py")
+    wait_for("the file to go", lambda: not (dags_folder(demo) / "sub" / "uploaded.py").exists())
 
 
-def environment_id(site: Site) -> str:
-    (found,) = [entry.name for entry in site.layout.environments.iterdir() if len(entry.name) == 12]
-    return found
+def dags_folder(demo: Demo) -> Path:
+    """Found by what lies in it: the demo's own bucket is named there."""
+    for found in demo.site.layout.environments.glob("*/content/dags/flights.json"):
+        if json.loads(found.read_text())["bucket"] == demo.bucket:
+            return found.parent
+    raise AssertionError(f"no environment holds the DAGs of {demo.name}")
 
 
-def test_a_broken_dag_file_is_an_import_error_and_nothing_else(site: Site) -> None:
-    s3 = site.client("s3")
-    s3.put_object(Bucket=site.bucket, Key="dags/broken.py", Body=b"import airflow, nothing_of_this_name  # a dag\n")
-    errors = wait_for("the import error", lambda: rest(site, "/importErrors")["import_errors"])
+def test_a_broken_dag_file_is_an_import_error_and_nothing_else(demo: Demo) -> None:
+    s3 = demo.site.client("s3")
+    s3.put_object(Bucket=demo.bucket, Key="dags/broken.py", Body=b"import airflow, nothing_of_this_name  # a dag\n")
+    errors = wait_for("the import error", lambda: demo.rest("/importErrors")["import_errors"])
     assert "nothing_of_this_name" in json.dumps(errors)
-    assert site.client("mwaa").get_environment(Name="demo")["Environment"]["Status"] == "AVAILABLE"
-    s3.delete_object(Bucket=site.bucket, Key="dags/broken.py")
-    wait_for("the import error to go", lambda: not rest(site, "/importErrors")["import_errors"])
+    assert demo.site.client("mwaa").get_environment(Name=demo.name)["Environment"]["Status"] == "AVAILABLE"
+    s3.delete_object(Bucket=demo.bucket, Key="dags/broken.py")
+    wait_for("the import error to go", lambda: not demo.rest("/importErrors")["import_errors"])
 
 
-def test_airflows_own_errors_come_through(site: Site) -> None:
+def test_airflows_own_errors_come_through(demo: Demo) -> None:
     with pytest.raises(ClientError) as caught:
-        rest(site, "/dags/no-such-dag")
+        demo.rest("/dags/no-such-dag")
     assert caught.value.response["Error"]["Code"] == "RestApiClientException"
     assert caught.value.response["RestApiStatusCode"] == 404
     assert "no-such-dag" in json.dumps(caught.value.response["RestApiResponse"])
 
 
-def test_the_cli_bridge_runs_airflow(site: Site) -> None:
-    assert "flights" in site.aerodrome("env", "cli", "demo", "--", "dags", "list").stdout
-    refused = site.aerodrome("env", "cli", "demo", "--", "db", "shell", check=False)
-    assert refused.returncode != 0
-    assert site.aerodrome("env", "cli", "demo", "--", "version").stdout.strip() == "3.3.1"
+def test_the_cli_bridge_runs_airflow(demo: Demo) -> None:
+    assert "flights" in demo.cli("dags", "list").stdout
+    assert demo.cli("db", "shell", check=False).returncode != 0
+    assert demo.cli("version").stdout.strip() == demo.version.version
 
 
-def test_the_history_tells_every_step(site: Site) -> None:
-    told = site.aerodrome("env", "events", "demo").stdout
+def test_the_history_tells_every_step(demo: Demo) -> None:
+    told = demo.site.aerodrome("env", "events", demo.name).stdout
     for words in ("CreateEnvironment", "All components healthy", "AVAILABLE"):
         assert words in told
 
 
-def test_mwaa_hook_unmodified(site: Site) -> None:
+def test_mwaa_hook_unmodified(demo: Demo) -> None:
     """The Amazon provider's own hook, in the runtime's own Python, as a DAG elsewhere would use it."""
-    (python,) = site.layout.runtimes.glob("3.3.1-*/bin/python")
+    (python,) = demo.site.layout.runtimes.glob("3.3.1-*/bin/python")
     script = (
         "from airflow.providers.amazon.aws.hooks.mwaa import MwaaHook\n"
         "hook = MwaaHook(aws_conn_id=None)\n"
-        "print(hook.invoke_rest_api(env_name='demo', path='/dags', method='GET')['RestApiStatusCode'])\n"
-        "print(hook.invoke_rest_api(env_name='demo', path='/dags', method='GET', generate_local_token=True,"
-        " airflow_version=3)['RestApiStatusCode'])\n"
+        f"asked = dict(env_name={demo.name!r}, path='/dags', method='GET')\n"
+        "print(hook.invoke_rest_api(**asked)['RestApiStatusCode'])\n"
+        f"local = dict(generate_local_token=True, airflow_version={demo.version.major})\n"
+        "print(hook.invoke_rest_api(**asked, **local)['RestApiStatusCode'])\n"
     )
-    done = site.run(python, "-c", script)
+    done = demo.site.run(python, "-c", script)
     assert [line for line in done.stdout.splitlines() if line.isdecimal()] == ["200", "200"], done.stdout
+
+
+def test_another_version_under_a_name_that_is_taken_is_refused(site: Site) -> None:
+    refused = site.aerodrome("demo", "--airflow-version", "2.11.2", check=False)
+    assert refused.returncode == 1
+    assert "Environment demo runs Airflow 3.3.1. Choose another name" in refused.stderr.replace("\n", " ")

@@ -17,7 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from support.site import Site
+from support.site import Demo, Site
 
 
 @pytest.fixture
@@ -45,25 +45,26 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def sign_in_url(site: Site, **keys: str) -> str:
-    token = site.client("mwaa", **keys).create_web_login_token(Name="demo")
-    return f"https://{token['WebServerHostname']}/aws_mwaa/aws-console-sso?login=true#{token['WebToken']}"
+def sign_in_url(demo: Demo, prefix: str) -> str:
+    token = demo.site.client("mwaa").create_web_login_token(Name=demo.name)
+    return f"https://{token['WebServerHostname']}{prefix}/aws-console-sso?login=true#{token['WebToken']}"
 
 
-def test_a_browser_signs_in_and_sees_the_dags(site: Site, browser: webdriver.Chrome, tmp_path: Path) -> None:
-    browser.get(sign_in_url(site))
+@pytest.mark.parametrize("prefix", ["/aws_mwaa", "/pluginsv2/aws_mwaa"])
+def test_a_browser_signs_in_and_sees_the_dags(
+    demo: Demo, prefix: str, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    browser.get(sign_in_url(demo, prefix))
     WebDriverWait(browser, 60).until(lambda driver: "aws_mwaa" not in driver.current_url)
-    host = site.client("mwaa").get_environment(Name="demo")["Environment"]["WebserverUrl"]
-    browser.get(f"https://{host}/dags")
+    browser.get(f"https://{demo.host}/{'dags' if demo.version.major >= 3 else 'home'}")
     WebDriverWait(browser, 60).until(lambda driver: "flights" in driver.find_element(By.TAG_NAME, "body").text)
     shot = tmp_path / "dags.png"
     assert browser.save_screenshot(str(shot))
     assert shot.stat().st_size > 10_000
 
 
-def test_without_signing_in_a_browser_is_told_how(site: Site, browser: webdriver.Chrome) -> None:
-    host = site.client("mwaa").get_environment(Name="demo")["Environment"]["WebserverUrl"]
-    browser.get(f"https://{host}/")
+def test_without_signing_in_a_browser_is_told_how(demo: Demo, browser: webdriver.Chrome) -> None:
+    browser.get(f"https://{demo.host}/")
     assert "sign in" in browser.find_element(By.TAG_NAME, "body").text.lower()
 
 
@@ -84,11 +85,11 @@ def test_the_certificate_is_trusted_through_the_bundle_and_only_so(site: Site) -
         urllib.request.urlopen(f"https://{host}/", context=ssl.create_default_context(), timeout=10)
 
 
-def session_token(site: Site, **keys: str) -> str:
-    """As scripts do it: post the web token, take the `_token` cookie."""
-    token = site.client("mwaa", **keys).create_web_login_token(Name="demo")
-    url = f"https://{token['WebServerHostname']}/pluginsv2/aws_mwaa/login"
-    context = ssl.create_default_context(cafile=site.layout.ca_bundle)
+def session_token(demo: Demo) -> str:
+    """As scripts do it: post the web token, take Airflow's own cookie."""
+    token = demo.site.client("mwaa").create_web_login_token(Name=demo.name)
+    url = f"https://{token['WebServerHostname']}{demo.version.sso_prefix}/login"
+    context = ssl.create_default_context(cafile=demo.site.layout.ca_bundle)
 
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: Any, **__: Any) -> None:
@@ -102,46 +103,64 @@ def session_token(site: Site, **keys: str) -> str:
             raise
         answer = error
     cookies = [value for name, value in answer.headers.items() if name.lower() == "set-cookie"]
-    (found,) = [cookie.split(";")[0].split("=", 1)[1] for cookie in cookies if cookie.startswith("_token=")]
-    assert all("Secure" in cookie for cookie in cookies if cookie.startswith("_token="))
+    wanted = f"{demo.version.cookie}="
+    (found,) = [cookie.split(";")[0].split("=", 1)[1] for cookie in cookies if cookie.startswith(wanted)]
+    assert all("Secure" in cookie for cookie in cookies if cookie.startswith(wanted))
     return found
 
 
-def test_the_session_cookie_is_a_bearer_token(site: Site) -> None:
-    host = site.client("mwaa").get_environment(Name="demo")["Environment"]["WebserverUrl"]
-    token = session_token(site)
-    status, body = curl(site, "-H", f"Authorization: Bearer {token}", f"https://{host}/api/v2/dags")
+def shown(demo: Demo, token: str) -> list[str]:
+    """How a client shows the session, as curl's options."""
+    if demo.version.bearer:
+        return ["-H", f"Authorization: Bearer {token}"]
+    return ["--cookie", f"{demo.version.cookie}={token}"]
+
+
+def test_the_session_cookie_opens_the_rest_api(demo: Demo) -> None:
+    token, url = session_token(demo), f"https://{demo.host}{demo.version.api_prefix}/dags"
+    status, body = curl(demo.site, *shown(demo, token), url)
     assert status == 200
     assert "flights" in body
-    assert curl(site, f"https://{host}/api/v2/dags")[0] == 401
-    assert curl(site, "-H", f"Authorization: Bearer {token}x", f"https://{host}/api/v2/dags")[0] == 401
+    assert curl(demo.site, url)[0] == 401
+    assert curl(demo.site, *shown(demo, f"{token}x"), url)[0] == 401
 
 
-def test_a_web_token_works_once(site: Site) -> None:
-    token = site.client("mwaa").create_web_login_token(Name="demo")
+def test_a_web_token_works_once(demo: Demo) -> None:
+    token = demo.site.client("mwaa").create_web_login_token(Name=demo.name)
     url = f"https://{token['WebServerHostname']}/aws_mwaa/login"
-    assert curl(site, "--data-urlencode", f"token={token['WebToken']}", url)[0] < 400
-    assert curl(site, "--data-urlencode", f"token={token['WebToken']}", url)[0] == 403
+    assert curl(demo.site, "--data-urlencode", f"token={token['WebToken']}", url)[0] < 400
+    assert curl(demo.site, "--data-urlencode", f"token={token['WebToken']}", url)[0] == 403
+
+
+def test_the_session_of_one_environment_is_nobody_in_another(site: Site, demo: Demo) -> None:
+    """Side by side on one machine, each under its own address."""
+    token = session_token(demo)
+    for name in site.client("mwaa").list_environments()["Environments"]:
+        host = site.client("mwaa").get_environment(Name=name)["Environment"]["WebserverUrl"]
+        for prefix in ("/api/v1", "/api/v2"):
+            status = curl(site, *shown(demo, token), f"https://{host}{prefix}/dags")[0]
+            assert status == (200 if (name, prefix) == (demo.name, demo.version.api_prefix) else status)
+            assert name == demo.name or status == 401
 
 
 @pytest.mark.parametrize("path", ["/execution/", "/execution/health", "/%65xecution/health", "/x/../execution/health"])
-def test_the_execution_api_is_not_to_be_had(site: Site, path: str) -> None:
-    host = site.client("mwaa").get_environment(Name="demo")["Environment"]["WebserverUrl"]
-    token = session_token(site)
-    status, _ = curl(site, "--path-as-is", "-H", f"Authorization: Bearer {token}", f"https://{host}{path}")
+def test_the_execution_api_is_not_to_be_had(demo: Demo, path: str) -> None:
+    token = session_token(demo)
+    status, _ = curl(demo.site, "--path-as-is", *shown(demo, token), f"https://{demo.host}{path}")
     assert status == 404
 
 
 @pytest.fixture
-def viewer(site: Site) -> Iterator[dict[str, str]]:
-    """Keys of a user who may be a Viewer of `demo` and nothing else."""
+def viewer(demo: Demo) -> Iterator[dict[str, str]]:
+    """Keys of a user who may be a Viewer of the environment and nothing else."""
+    site = demo.site
     iam = site.client("iam")
     account, region = site.installation.account, site.installation.region
     iam.create_user(UserName="viewer")
     allow = {
         "Effect": "Allow",
         "Action": ["airflow:CreateWebLoginToken", "airflow:InvokeRestApi"],
-        "Resource": f"arn:aws:airflow:{region}:{account}:role/demo/Viewer",
+        "Resource": f"arn:aws:airflow:{region}:{account}:role/{demo.name}/Viewer",
     }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     iam.put_user_policy(UserName="viewer", PolicyName="viewer", PolicyDocument=policy)
@@ -152,25 +171,25 @@ def viewer(site: Site) -> Iterator[dict[str, str]]:
     iam.delete_user(UserName="viewer")
 
 
-def test_a_viewer_sees_and_changes_nothing(site: Site, viewer: dict[str, str]) -> None:
-    mwaa = site.client("mwaa", **viewer)
-    assert mwaa.create_web_login_token(Name="demo")["AirflowIdentity"] == "user/viewer"
-    assert mwaa.invoke_rest_api(Name="demo", Path="/dags", Method="GET")["RestApiStatusCode"] == 200
+def test_a_viewer_sees_and_changes_nothing(demo: Demo, viewer: dict[str, str]) -> None:
+    mwaa = demo.site.client("mwaa", **viewer)
+    assert mwaa.create_web_login_token(Name=demo.name)["AirflowIdentity"] == "user/viewer"
+    assert mwaa.invoke_rest_api(Name=demo.name, Path="/dags", Method="GET")["RestApiStatusCode"] == 200
     with pytest.raises(mwaa.exceptions.RestApiClientException) as caught:
-        mwaa.invoke_rest_api(Name="demo", Path="/dags/flights", Method="PATCH", Body={"is_paused": True})
+        mwaa.invoke_rest_api(Name=demo.name, Path="/dags/flights", Method="PATCH", Body={"is_paused": True})
     assert caught.value.response["RestApiStatusCode"] == 403
 
 
-def test_whom_iam_does_not_allow_gets_nothing(site: Site, viewer: dict[str, str]) -> None:
-    mwaa = site.client("mwaa", **viewer)
+def test_whom_iam_does_not_allow_gets_nothing(demo: Demo, viewer: dict[str, str]) -> None:
+    mwaa = demo.site.client("mwaa", **viewer)
     for call in (mwaa.get_environment, mwaa.delete_environment, mwaa.create_cli_token):
         with pytest.raises(mwaa.exceptions.ClientError) as caught:
-            call(Name="demo")
+            call(Name=demo.name)
         assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
         assert "user/viewer is not authorized to perform: airflow:" in caught.value.response["Error"]["Message"]
-    elsewhere = site.client("mwaa", region="eu-west-1", **viewer)
+    elsewhere = demo.site.client("mwaa", region="eu-west-1", **viewer)
     with pytest.raises(elsewhere.exceptions.AccessDeniedException, match="No Airflow role granted in IAM"):
-        elsewhere.create_web_login_token(Name="demo")
+        elsewhere.create_web_login_token(Name=demo.name)
 
 
 def test_wrong_keys_get_nowhere(site: Site) -> None:

@@ -27,6 +27,7 @@ from aerodrome.domain.component import ComponentKind
 from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.layout import Layout
 from aerodrome.runtimes import database
+from aerodrome.runtimes.key import split_key
 from aerodrome_airflow import identity
 from support.postgres import free_port
 
@@ -146,18 +147,21 @@ class Environment:
         return str(answer.cookies[self.facts.version.cookie])
 
     async def client(self, *roles: str, user: str = "admin") -> httpx.AsyncClient:
-        token = await self.token(*roles, user=user)
+        version, token = self.facts.version, await self.token(*roles, user=user)
+        shown = f"Bearer {token}" if version.bearer else f"{version.cookie}={token}"
         return httpx.AsyncClient(
-            base_url=self.web + self.facts.version.api_prefix,
+            base_url=self.web + version.api_prefix,
             timeout=60,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization" if version.bearer else "Cookie": shown},
         )
 
 
-def make_facts(postgres_url: str, valkey_url: str, environment_id: str) -> airflow_config.Facts:
+def make_facts(
+    postgres_url: str, valkey_url: str, environment_id: str, version: str = versions.DEFAULT_VERSION
+) -> airflow_config.Facts:
     password, user = secrets.token_urlsafe(24), f"env-{environment_id}"
     return airflow_config.Facts(
-        version=versions.get("3.3.1"),
+        version=versions.get(version),
         environment_class=classes.get("mw1.small"),
         key=EnvironmentKey("aws", "100000000001", "us-east-1", "demo"),
         environment_id=environment_id,
@@ -185,7 +189,7 @@ def running_environment(
     postgres_url: str, valkey_url: str, layout: Layout, key: str, environment_id: str, dags: Mapping[str, str]
 ) -> Iterator[Environment]:
     """All five components at once, each in a session of its own, against a clone of the template."""
-    facts = make_facts(postgres_url, valkey_url, environment_id)
+    facts = make_facts(postgres_url, valkey_url, environment_id, split_key(key)[0])
     password = facts.database_url.partition("@")[0].rpartition(":")[2]
     limit = airflow_config.connection_limit(facts)
     asyncio.run(database.clone(postgres_url, key, environment_id, password, limit))

@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 
+from aerodrome.domain.airflow_version import AirflowVersion
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, load
 
@@ -70,8 +71,43 @@ class Site:
 
     @property
     def bucket(self) -> str:
-        described = self.client("mwaa").get_environment(Name="demo")["Environment"]
+        return self.bucket_of("demo")
+
+    def bucket_of(self, name: str) -> str:
+        described = self.client("mwaa").get_environment(Name=name)["Environment"]
         return str(described["SourceBucketArn"].split(":::")[1])
+
+
+@dataclass(frozen=True)
+class Demo:
+    """An environment that `aerodrome demo` made in the installation, and what that printed."""
+
+    site: Site
+    name: str
+    version: AirflowVersion
+    output: str
+
+    @property
+    def bucket(self) -> str:
+        return self.site.bucket_of(self.name)
+
+    @property
+    def host(self) -> str:
+        """Of its web server, with the port."""
+        return str(self.site.client("mwaa").get_environment(Name=self.name)["Environment"]["WebserverUrl"])
+
+    def rest(self, path: str, method: str = "GET", **members: Any) -> dict[str, Any]:
+        """Airflow's REST API through InvokeRestApi."""
+        answer = self.site.client("mwaa").invoke_rest_api(Name=self.name, Path=path, Method=method, **members)
+        return dict(answer["RestApiResponse"])
+
+    def trigger(self, dag: str, run_id: str) -> None:
+        """A run under a short id: a path of InvokeRestApi has 64 characters at most."""
+        body = {"dag_run_id": run_id} | ({"logical_date": None} if self.version.major >= 3 else {})
+        self.rest(f"/dags/{dag}/dagRuns", "POST", Body=body)
+
+    def cli(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.site.aerodrome("env", "cli", self.name, "--", *words, **options)
 
 
 def wait_for(what: str, look: Callable[[], Any], patience: float = 120) -> Any:

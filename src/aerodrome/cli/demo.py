@@ -30,6 +30,9 @@ _MAPPED = 8  # tasks that the demo must show, at least
 _PATIENCE = 300.0  # seconds for Airflow to find the DAG, and for the run
 
 Name = Annotated[str, typer.Option(help="Name of the environment.")]
+Version = Annotated[
+    str | None, typer.Option("--airflow-version", help="Version of Airflow.", show_default="the newest")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Outcome:
     version: str
 
 
-def demo(name: Name = "demo") -> None:
+def demo(name: Name = "demo", airflow_version: Version = None) -> None:
     """Start everything, create an environment, run a DAG in it, check its result. Run again, it reuses what is there.
 
     All stays up until `aerodrome down`.
@@ -53,7 +56,7 @@ def demo(name: Name = "demo") -> None:
         with connected() as connection:
             bucket = _upload(connection, name)
             times.phase("Bucket, role, upload")
-            major, steps_taken = _environment(connection, name, bucket)
+            major, steps_taken = _environment(connection, name, bucket, airflow_version)
             parts += [("Environment", title, seconds) for title, seconds in steps_taken]
             times.phase("Environment")
             airflow = Airflow(connection.client("mwaa"), name, major)
@@ -104,10 +107,21 @@ def _read(s3: Any, bucket: str, key: str) -> bytes | None:
     return body
 
 
-def _environment(connection: Connection, name: str, bucket: str) -> tuple[int, list[tuple[str, float]]]:
-    """An AVAILABLE environment; (major version of its Airflow, its steps and their seconds)."""
+def _environment(
+    connection: Connection, name: str, bucket: str, airflow_version: str | None
+) -> tuple[int, list[tuple[str, float]]]:
+    """An AVAILABLE environment; (major version of its Airflow, its steps and their seconds).
+
+    Raises:
+        Permanent: one of that name is there and has another version than was asked for.
+    """
     mwaa = connection.client("mwaa", retry=False)
     found = get_environment(mwaa, name)
+    if found and airflow_version not in (None, found["AirflowVersion"]):
+        raise Permanent(
+            f"Environment {name} runs Airflow {found['AirflowVersion']}. Choose another name for {airflow_version}: "
+            f"aerodrome demo --airflow-version {airflow_version} --name NAME"
+        )
     if found and found["Status"] == "CREATE_FAILED":
         out.print(f"Environment {name} could not be created last time: it is deleted and created again", markup=False)
         mwaa.delete_environment(Name=name)
@@ -122,7 +136,8 @@ def _environment(connection: Connection, name: str, bucket: str) -> tuple[int, l
     }
     role = account.ensure_role(connection, account.role_name(connection, name), name, bucket, [write])
     if found is None:
-        mwaa.create_environment(**creation_members(connection, name, bucket, DAGS, role))
+        members = creation_members(connection, name, bucket, DAGS, role, airflow_version=airflow_version)
+        mwaa.create_environment(**members)
     if found is None or found["Status"] != "AVAILABLE":
         progress = watch(connection, name, out)
         steps = [(line.title, line.seconds) for line in progress.lines.values() if line.seconds is not None]

@@ -82,7 +82,7 @@ def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None =
     """The variables of a component of that kind; JOB stands for migrations and the command line."""
     chosen = {name.lower(): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
     merged = {**_opinionated(facts), **chosen, **_workers(facts, chosen), **_essential(facts)}
-    secrets, templates = _secrets(facts, kind), _templates(kind)
+    secrets, templates = _secrets(facts, kind), _templates(facts.version, kind)
     taken = secrets.keys() | templates.keys()
     variables = {variable(name): value for name, value in merged.items()} | _identity(facts, kind) | _aws(facts)
     return Configuration({name: value for name, value in variables.items() if name not in taken}, templates, secrets)
@@ -171,7 +171,8 @@ def _secrets(facts: Facts, kind: ComponentKind) -> dict[str, str]:
     }
     if kind is not ComponentKind.WORKER:
         found[variable(facts.version.names["secret_key"])] = facts.secret_key
-        found["AIRFLOW__API_AUTH__JWT_SECRET"] = facts.jwt_secret
+        if "jwt_secret" in facts.version.names:
+            found[variable(facts.version.names["jwt_secret"])] = facts.jwt_secret
     if kind is ComponentKind.WEB_SERVER:
         found["AERODROME_IDENTITY_SECRET"] = facts.identity_secret
     if facts.credentials_token is not None:
@@ -179,17 +180,17 @@ def _secrets(facts: Facts, kind: ComponentKind) -> dict[str, str]:
     return found
 
 
-def _templates(kind: ComponentKind) -> dict[str, str]:
+def _templates(version: AirflowVersion, kind: ComponentKind) -> dict[str, str]:
     found = {
         "HOME": "{home}",
         "AIRFLOW_HOME": "{home}",
         "AIRFLOW__CORE__DAGS_FOLDER": "{dags}",
         "AIRFLOW__CORE__PLUGINS_FOLDER": "{plugins}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": "{logs}",
-        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": "{logs}/dag_processor",
+        **{variable(option): place for option, place in version.places.items()},
     }
-    if kind is not ComponentKind.JOB:
-        found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = "http://{address[webserver-1]}/execution/"
+    if version.execution_api and kind is not ComponentKind.JOB:
+        found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"http://{{address[webserver-1]}}{version.execution_api}"
     return found
 
 

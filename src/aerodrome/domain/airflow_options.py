@@ -82,6 +82,7 @@ _BLOCKED_BY_SECTION = {
         "base_log_folder",
         "colored_console_log",
         "dag_processor_child_process_log_directory",
+        "dag_processor_manager_log_location",
         "file_task_handler_new_file_permissions",
         "file_task_handler_new_folder_permissions",
         "log_filename_template",
@@ -108,9 +109,13 @@ _BLOCKED_BY_SECTION = {
         "config_file",
         "cookie_secure",
         "enable_proxy_fix",
+        "run_internal_api",
         "secret_key",
+        "session_backend",
         "web_server_host",
         "web_server_port",
+        "web_server_ssl_cert",
+        "web_server_ssl_key",
     ),
 }
 _BLOCKED = frozenset(f"{section}.{name}" for section, names in _BLOCKED_BY_SECTION.items() for name in names)

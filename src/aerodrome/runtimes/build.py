@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from aerodrome.domain import versions
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
@@ -95,7 +96,10 @@ def _packages(target: Path, cache: Path, version: str, python: str) -> None:
     lock = target / "requirements.txt"
     lock.write_text(lock_text(version, python))
     total = sum(line[:1].isalnum() for line in lock.read_text().splitlines())
-    command = ["pip", "sync", "--require-hashes", "--no-build", "--python", str(target / "bin" / "python"), str(lock)]
+    command = ["pip", "sync", "--require-hashes", "--python", str(target / "bin" / "python"), str(lock)]
+    command += ["--only-binary", ":all:"]
+    for name in versions.get(version).sources:  # built with what the lock pins, hashes included
+        command += ["--no-binary", name, "--build-constraints", str(lock)]
     report("install", 5, f"Installing Airflow {version} from the cache")
     try:
         uv.run([*command, "--offline"], cache=cache)

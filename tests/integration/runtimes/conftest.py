@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from aerodrome.domain import versions
 from aerodrome.layout import Layout
-from aerodrome.runtimes import template
+from aerodrome.runtimes import database, template
 from aerodrome.runtimes.build import build
 from aerodrome.runtimes.key import choose_python
 from support.real_airflow import Environment, Runtime, running_environment, running_valkey
@@ -25,15 +26,25 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Iterator[Runtime]:
-    """The real thing, from the package registry, in a home that other users can enter."""
+def runtimes() -> Iterator[Callable[[str], Runtime]]:
+    """The real thing, from the package registry, by version, in a home that other users can enter; each built once."""
     home = Path(tempfile.mkdtemp(prefix="aero-home-", dir="/tmp"))
     home.chmod(0o755)
+
+    @cache
+    def built(version: str) -> Runtime:
+        python = choose_python(versions.get(version), as_other_user=True)[1]
+        return Runtime(Layout(home), build(Layout(home), version, python), python)
+
     try:
-        python = choose_python(versions.get("3.3.1"), as_other_user=True)[1]
-        yield Runtime(Layout(home), build(Layout(home), "3.3.1", python), python)
+        yield built
     finally:
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def runtime(runtimes: Callable[[str], Runtime]) -> Runtime:
+    return runtimes(versions.DEFAULT_VERSION)
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +54,14 @@ def templated(runtime: Runtime, postgres_url: str) -> Runtime:
     return runtime
 
 
-@pytest.fixture(scope="session")
-def airflow(templated: Runtime, postgres_url: str, valkey_url: str) -> Iterator[Environment]:
+@pytest.fixture(scope="session", params=versions.VERSIONS)
+def airflow(
+    request: pytest.FixtureRequest, runtimes: Callable[[str], Runtime], postgres_url: str, valkey_url: str
+) -> Iterator[Environment]:
+    """An environment of each version, one after the other."""
+    found = runtimes(request.param)
+    asyncio.run(template.ensure(postgres_url, found.layout, found.key))
     dags = {"example.py": DAGS.read_text()}
-    with running_environment(
-        postgres_url, valkey_url, templated.layout, templated.key, "0123456789ab", dags
-    ) as environment:
+    with running_environment(postgres_url, valkey_url, found.layout, found.key, "0123456789ab", dags) as environment:
         yield environment
+    asyncio.run(database.drop(postgres_url, "0123456789ab"))

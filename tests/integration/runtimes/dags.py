@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from airflow.sdk import dag, task
+try:
+    from airflow.sdk import dag, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import dag, task
 
 
 @dag(schedule=None, is_paused_upon_creation=False)

@@ -51,15 +51,18 @@ async def trigger(client: httpx.AsyncClient, environment: Environment, dag: str)
         return (await client.get(f"/dags/{dag}")).status_code == 200
 
     await until(visible, environment)
-    answer = await client.post(f"/dags/{dag}/dagRuns", json={"logical_date": None})
+    body = {"logical_date": None} if environment.facts.version.major >= 3 else {}
+    answer = await client.post(f"/dags/{dag}/dagRuns", json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["dag_run_id"])
 
 
-async def log_of(client: httpx.AsyncClient, run: str, task: str) -> list[dict[str, Any]]:
-    answer = await client.get(f"{run}/taskInstances/{task}/logs/1")
+async def log_of(client: httpx.AsyncClient, run: str, task: str) -> str:
+    """Airflow 3 answers with a list of events, Airflow 2 with text."""
+    answer = await client.get(f"{run}/taskInstances/{task}/logs/1", headers={"Accept": "application/json"})
     assert answer.status_code == 200, answer.text
-    return list(answer.json()["content"])
+    content: Any = answer.json()["content"]
+    return content if isinstance(content, str) else "\n".join(line["event"] for line in content)
 
 
 class TestSigningIn:
@@ -70,9 +73,9 @@ class TestSigningIn:
     async def test_the_gateways_word_gives_airflows_own_cookies(self, healthy: Environment) -> None:
         answer = await self.login(healthy, healthy.header("Admin"))
         assert answer.status_code == 302
-        assert answer.headers["location"] == f"https://{healthy.facts.host}"
+        assert answer.headers["location"].removeprefix(f"https://{healthy.facts.host}") in ("", "/")
         cookies = {line.partition("=")[0]: line for line in answer.headers.get_list("set-cookie")}
-        assert set(cookies) == {"_token", "session"}
+        assert set(cookies) == {healthy.facts.version.cookie, "session"}
         assert all("Secure" in line and "HttpOnly" in line for line in cookies.values())
 
     async def test_without_it_there_is_a_page_that_says_where_to_go(self, healthy: Environment) -> None:
@@ -101,10 +104,13 @@ class TestSigningIn:
 
     async def test_there_are_no_passwords(self, healthy: Environment) -> None:
         await healthy.token("Admin")
+        dags = f"{healthy.facts.version.api_prefix}/dags"
         async with httpx.AsyncClient(base_url=healthy.web, timeout=60) as client:
             for password in ("admin", "x"):
-                answer = await client.post("/auth/token", json={"username": "admin", "password": password})
-                assert answer.status_code == 401
+                assert (await client.get(dags, auth=("admin", password))).status_code in (401, 403)
+                if healthy.facts.version.bearer:
+                    answer = await client.post("/auth/token", json={"username": "admin", "password": password})
+                    assert answer.status_code == 401
 
     @pytest.mark.parametrize(
         ("role", "dags", "variables", "write"),
@@ -117,18 +123,19 @@ class TestSigningIn:
             assert (await client.get("/dags")).status_code == dags
             assert (await client.get("/variables")).status_code == variables
             answer = await client.post("/variables", json={"key": f"made-by-{role}", "value": "a value"})
-            assert answer.status_code == write
+            assert answer.status_code == (200 if write == 201 and healthy.facts.version.major == 2 else write)
 
     async def test_a_role_that_was_revoked_is_gone_at_once_and_a_custom_one_stays(self, healthy: Environment) -> None:
         async with await healthy.client("Admin", user="changing") as client:
             assert (await client.get("/variables")).status_code == 200
             roles = {"name": "auditors", "actions": [{"action": {"name": "can_read"}, "resource": {"name": "Pools"}}]}
-            made = await client.post(f"{healthy.web}/auth/fab/v1/roles", json=roles)
+            fab = healthy.web + ("/auth/fab/v1" if healthy.facts.version.major >= 3 else "/api/v1")
+            made = await client.post(f"{fab}/roles", json=roles)
             assert made.status_code == 200, made.text
-            given = {"roles": [{"name": "Admin"}, {"name": "auditors"}]}
-            changed = await client.patch(
-                f"{healthy.web}/auth/fab/v1/users/changing", params={"update_mask": "roles"}, json=given
-            )
+            who = (await client.get(f"{fab}/users/changing")).json()
+            given = {name: who[name] for name in ("username", "email", "first_name", "last_name")}
+            given |= {"roles": [{"name": "Admin"}, {"name": "auditors"}]}
+            changed = await client.patch(f"{fab}/users/changing", params={"update_mask": "roles"}, json=given)
             assert changed.status_code == 200, changed.text
             await healthy.token("Public", user="changing")
             assert (await client.get("/variables")).status_code == 403
@@ -147,7 +154,7 @@ class TestWork:
             assert (await client.get(run)).json()["state"] == "success", healthy.output()
             tasks = (await client.get(f"{run}/taskInstances")).json()["task_instances"]
             assert [task["state"] for task in tasks] == ["success"] * 10
-            assert any(line["event"] == "the sum is 140" for line in await log_of(client, run, "add"))
+            assert "the sum is 140" in await log_of(client, run, "add")
 
     async def test_the_log_of_a_running_task_can_be_read(self, healthy: Environment) -> None:
         async with await healthy.client("Op") as client:
@@ -157,18 +164,17 @@ class TestWork:
             async def talking() -> bool:
                 if (await client.get(task)).json()["state"] != "running":
                     return False
-                return any(line["event"] == "still talking" for line in await log_of(client, run, "talk"))
+                return "still talking" in await log_of(client, run, "talk")
 
             await until(talking, healthy)
-            lines = await log_of(client, run, "talk")
-            assert [line for line in lines if "Could not read" in line["event"]] == []
+            assert "Could not read" not in await log_of(client, run, "talk")
             (healthy.folder / "home" / "enough").touch()
 
             async def ended() -> bool:
                 return (await client.get(task)).json()["state"] == "success"
 
             await until(ended, healthy)
-            assert any(line["event"] == "still talking" for line in await log_of(client, run, "talk"))
+            assert "still talking" in await log_of(client, run, "talk")
 
 
 class TestWorkers:
@@ -210,6 +216,7 @@ class TestWorkers:
             ):
                 with pytest.raises(redis.exceptions.RedisError, match=r"(?i)permission"):
                     client.execute_command(*command)
+            client.delete(f"{other.broker_prefix}default")
             assert client.lpush(f"{other.broker_prefix}default", "x") == 1
 
     async def test_the_broker_refused_them_nothing_that_they_need(self, healthy: Environment, valkey_url: str) -> None:

@@ -159,6 +159,6 @@ def test_the_demo_goes_on_from_whatever_an_earlier_one_left(
     monkeypatch.setattr(watch, "_PAUSE", 0.01)
     endpoint = Endpoint(states)
     serve_app(endpoint.app(), installation.front_port)
-    major, _ = demo._environment(connect(), "demo", "bucket")
+    major, _ = demo._environment(connect(), "demo", "bucket", None)
     assert (major, endpoint.asked) == (3, asked)
     assert told in capsys.readouterr().out
