@@ -16,6 +16,8 @@ from airflow.utils.log.file_task_handler import FileTaskHandler
 class SharedFolderTaskHandler(FileTaskHandler):  # type: ignore[misc]
     """Reads and writes task logs in the shared directory, and looks nowhere else."""
 
+    trigger_should_wrap = True  # Airflow 2 asks this class alone, not its parent: triggers log into the task's log
+
     def _read_from_logs_server(self, ti: Any, worker_log_rel_path: str) -> tuple[list[str], list[Any]]:
         return [], []
 

@@ -17,9 +17,11 @@ from support.site import Demo, Site
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """AERODROME_E2E_HOME names an installation that has run the demo, to try single tests in seconds; it is kept."""
+    """AERODROME_E2E_HOME names an installation that is kept, to try single tests in seconds."""
     if kept := os.environ.get("AERODROME_E2E_HOME"):
-        yield from _prepared(Site(Path(kept), demo_output="kept"))
+        site = Site(Path(kept))
+        site.demo_output = site.aerodrome("demo").stdout
+        yield from _prepared(site)
         return
     home = Path(tempfile.mkdtemp(prefix="aero-e2e-", dir="/tmp"))
     home.chmod(0o711)

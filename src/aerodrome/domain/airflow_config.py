@@ -91,10 +91,10 @@ def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None =
 def connection_limit(facts: Facts) -> int:
     """CONNECTION LIMIT of the environment's database role: what the pools below can reach, and a reserve.
 
-    Measured on 3.3.1: a Celery child keeps one connection for the result backend; the web server has a synchronous
-    and an asynchronous pool.
+    The web server has a synchronous and an asynchronous pool (3), or one for each of its processes (2).
     """
-    workers = max(1, facts.max_workers) * (facts.environment_class.tasks_per_worker + 4)
+    tasks = facts.environment_class.tasks_per_worker * facts.version.connections_per_task
+    workers = max(1, facts.max_workers) * (tasks + 4)
     long_running = 20 * facts.web_servers + 15 * facts.schedulers * 3
     return workers + long_running + 15
 

@@ -126,6 +126,7 @@ V3_3_1 = AirflowVersion(
     sso_prefix="/pluginsv2/aws_mwaa",
     migrate=(*PYTHON, "aerodrome_airflow.migrate"),
     driver="postgresql+psycopg",
+    connections_per_task=1,  # the Celery child's, for the result backend: tasks talk to the execution API
     names=_NAMES,
     places=_PLACES,
     execution_api="/execution/",

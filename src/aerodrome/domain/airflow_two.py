@@ -120,6 +120,7 @@ V2_11_2 = AirflowVersion(
     sso_prefix="/aws_mwaa",
     migrate=(*PYTHON, "aerodrome_airflow.migrate"),
     driver="postgresql+psycopg2",
+    connections_per_task=4,  # the Celery child, the task's supervisor and the task itself, without a pool
     names=_NAMES,
     places=_PLACES,
     essential=_ESSENTIAL,

@@ -46,6 +46,7 @@ class AirflowVersion:
     sso_prefix: str  # of the console's sign-in pages (mwaa-spec 7.2)
     migrate: tuple[str, ...]  # argv that makes an empty database ready, and an older one current
     driver: str  # SQLAlchemy's dialect and driver for the metadata database
+    connections_per_task: int  # to the metadata database, at most
     names: Mapping[str, str]  # options whose names differ between the majors; a missing one isn't there
     places: Mapping[str, str] = field(default_factory=dict)  # options that name directories of the environment
     execution_api: str | None = None  # path of the API that tasks talk to instead of the database

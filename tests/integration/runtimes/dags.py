@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 
 try:
-    from airflow.sdk import dag, task
+    from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+    from airflow.sdk import BaseOperator, dag, task
 except ImportError:  # Airflow 2
     from airflow.decorators import dag, task
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.triggers.temporal import TimeDeltaTrigger
+
+
+class Waits(BaseOperator):
+    """Gives its slot back for a second."""
+
+    def execute(self, context):
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=1)), method_name="go_on")
+
+    def go_on(self, context, event=None):
+        print("going on")
 
 
 @dag(schedule=None, is_paused_upon_creation=False)
@@ -41,5 +55,11 @@ def talks():
     talk()
 
 
+@dag(schedule=None, is_paused_upon_creation=False)
+def deferred():
+    Waits(task_id="wait")
+
+
+deferred()
 mapped()
 talks()

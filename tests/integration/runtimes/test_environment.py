@@ -156,6 +156,19 @@ class TestWork:
             assert [task["state"] for task in tasks] == ["success"] * 10
             assert "the sum is 140" in await log_of(client, run, "add")
 
+    async def test_a_deferred_task_goes_on_and_its_trigger_logs_beside_it(self, healthy: Environment) -> None:
+        async with await healthy.client("Op") as client:
+            run = f"/dags/deferred/dagRuns/{await trigger(client, healthy, 'deferred')}"
+
+            async def ended() -> bool:
+                return (await client.get(run)).json()["state"] in ("success", "failed")
+
+            await until(ended, healthy)
+            assert (await client.get(run)).json()["state"] == "success", healthy.output()
+            log = await log_of(client, run, "wait")
+            assert "going on" in log
+            assert "trigger starting" in log
+
     async def test_the_log_of_a_running_task_can_be_read(self, healthy: Environment) -> None:
         async with await healthy.client("Op") as client:
             run = f"/dags/talks/dagRuns/{await trigger(client, healthy, 'talks')}"

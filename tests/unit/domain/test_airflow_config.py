@@ -226,3 +226,40 @@ class TestBrokerAcl:
         granted = {rule[1:] for rule in broker_acl("u", "p", "x:") if rule.startswith("+")}
         assert not [rule for rule in granted if rule.startswith("@")]
         assert not granted & {"config", "acl", "flushall", "flushdb", "keys", "scan", "monitor", "client", "debug"}
+
+
+class TestAirflowTwo:
+    """What differs is data of the catalogue; nothing of Airflow 3 is left in an environment of Airflow 2."""
+
+    FACTS = replace(FACTS, version=versions.get("2.11.2"))
+
+    def everything(self, kind: ComponentKind, options: dict[str, str] | None = None) -> dict[str, str]:
+        made = build(self.FACTS, kind, options)
+        return {**made.variables, **made.templates, **made.secrets}
+
+    def test_the_same_facts_under_its_own_names(self) -> None:
+        found = self.everything(WEB)
+        assert found["AIRFLOW__WEBSERVER__SECRET_KEY"] == "SECRETKEY"
+        assert found["AIRFLOW__WEBSERVER__BASE_URL"] == f"https://{FACTS.host}"
+        assert found["AIRFLOW__WEBSERVER__WEB_SERVER_HOST"] == "127.0.0.1"
+        assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].startswith("postgresql+psycopg2://env_0123456789ab:DBPASS@")
+        assert found["AIRFLOW__SCHEDULER__STANDALONE_DAG_PROCESSOR"] == "True"
+        assert found["AIRFLOW__SCHEDULER__CHILD_PROCESS_LOG_DIRECTORY"] == "{logs}/scheduler"
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_tasks_talk_to_the_database_and_nothing_mentions_the_execution_api(self, kind: ComponentKind) -> None:
+        found = self.everything(kind)
+        assert not [
+            name for name in found if "EXECUTION_API" in name or "JWT" in name or name.startswith("AIRFLOW__FAB")
+        ]
+        assert "JWTSECRET" not in found.values()
+
+    def test_workers_get_no_secret_that_signs_users_in(self) -> None:
+        assert not {"SECRETKEY", "IDENTITY"} & set(self.everything(WORKER).values())
+
+    def test_every_essential_option_is_blocked(self) -> None:
+        options = (*self.FACTS.version.essential, *self.FACTS.version.places)
+        assert blocked_options(options) == sorted(options)
+
+    def test_more_connections_since_tasks_have_their_own(self) -> None:
+        assert airflow_config.connection_limit(self.FACTS) > airflow_config.connection_limit(FACTS)
