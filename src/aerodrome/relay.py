@@ -1,14 +1,17 @@
 """Passing an HTTP request on as it is: raw target and headers untouched, bodies streamed both ways.
 
 A client that normalises URLs would break signatures and presigned links; `httpcore` sends the bytes it is given.
+A request body may come as slowly as it likes, as long as it comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 import httpcore
 from starlette.types import Receive, Scope, Send
+
+from aerodrome.web.bodies import Inbound
 
 # Between one client and one server (RFC 9110, 7.6.1), and Expect, which the server in front has answered already.
 HOP_BY_HOP = frozenset(
@@ -26,10 +29,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 _CONNECT, _POOL, _READ, _WRITE = 5.0, 30.0, 900.0, 60.0  # seconds
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its request was complete."""
+_GATHERED = 64 * 1024  # bytes of a body that we wait for before we take up the server's time
+UPLOAD_IDLE = 60.0  # seconds between two pieces of a request body
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -42,23 +43,33 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
 
 
 class Relay:
-    """Passes requests on to one server. `host` is a loopback address; connections are kept and reused."""
+    """Passes requests on to one server. `host` is a loopback address; connections are kept and reused.
 
-    def __init__(self, host: str, port: int, *, connections: int = 100) -> None:
+    `connections` are for requests that have come whole, and as many again for those whose bodies are still coming:
+    slow uploads fill the latter alone. `idle`: seconds of silence that end an upload.
+    """
+
+    def __init__(self, host: str, port: int, *, connections: int = 100, idle: float = UPLOAD_IDLE) -> None:
         self._origin = (b"http", host.encode(), port)
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=connections, max_keepalive_connections=20, keepalive_expiry=20, retries=0
+        self._idle = idle
+        self._whole, self._coming = (
+            httpcore.AsyncConnectionPool(
+                max_connections=connections, max_keepalive_connections=20, keepalive_expiry=20, retries=0
+            )
+            for _ in range(2)
         )
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        await self._whole.aclose()
+        await self._coming.aclose()
 
     async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an ASGI HTTP request on and its answer back.
 
         Raises:
-            ClientGone: nobody is left to answer.
-        httpcore.NetworkError, ProtocolError, TimeoutException: the server is away, or broke off.
+            Incomplete: the body stopped coming (ClientGone: nobody is left to answer).
+        httpcore.NetworkError, ProtocolError, TimeoutException: the server is away, broke off, or (PoolTimeout) has
+            as much to do as it can.
         """
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         headers = end_to_end(scope["headers"])
@@ -67,35 +78,32 @@ class Relay:
         if chunked:
             headers.append((b"transfer-encoding", b"chunked"))
         scheme, host, port = self._origin
+        inbound = Inbound(receive, self._idle, has_body=chunked or bool(lengths and lengths[0] != b"0"))
+        has_body = not inbound.complete
+        await inbound.gather(_GATHERED)
+        pool = self._whole if inbound.complete else self._coming
         request = httpcore.Request(
             method=scope["method"].encode(),
             url=httpcore.URL(scheme=scheme, host=host, port=port, target=target),
             headers=headers,
-            content=_body(receive) if chunked or (lengths and lengths[0] != b"0") else b"",
+            content=inbound.chunks() if has_body else b"",
             extensions={"timeout": {"connect": _CONNECT, "pool": _POOL, "read": _READ, "write": _WRITE}},
         )
-        response = await self._pool.handle_async_request(request)
-        try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": response.status,
-                    "headers": end_to_end((name.lower(), value) for name, value in response.headers),
-                }
-            )
-            async for chunk in response.aiter_stream():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            await response.aclose()
+        await inbound.serve(_exchange(pool, request, send))
 
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body"):
-            return
+async def _exchange(pool: httpcore.AsyncConnectionPool, request: httpcore.Request, send: Send) -> None:
+    response = await pool.handle_async_request(request)
+    try:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": end_to_end((name.lower(), value) for name, value in response.headers),
+            }
+        )
+        async for chunk in response.aiter_stream():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        await response.aclose()

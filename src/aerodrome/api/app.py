@@ -6,6 +6,7 @@ to the embedded cloud untouched, which verifies signatures and policies itself.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -13,7 +14,6 @@ import uuid
 from collections.abc import Callable
 
 import httpcore
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aerodrome.api.call import Call, Handler
@@ -21,12 +21,20 @@ from aerodrome.api.history import PREFIX as HISTORY
 from aerodrome.api.middleware import BODY_LIMIT
 from aerodrome.errors import ApiError
 from aerodrome.identity import parse_scope
-from aerodrome.relay import ClientGone, Relay
+from aerodrome.relay import Relay
+from aerodrome.web import bodies
 from aerodrome.wire import Reply, Wire
 
 log = logging.getLogger(__name__)
 
 SIGNING_NAME = "airflow"
+BODY_SECONDS = 30.0  # for the body of a call of ours, in all
+TURN_SECONDS = 20.0  # that a call waits for its turn; SDKs give up after 60
+# Calls under way at once, others wait for their turn: the reconciler shares the event loop with them, and each of its
+# many small steps would wait for a slice of every one.
+_AT_ONCE = 8
+_LONG_AT_ONCE = 64  # of those that wait for others themselves
+_LONG = re.compile(rb"^/restapi/")
 # Unsigned requests are routed by the host the client chose, or by paths that only MWAA has.
 _MWAA_HOST = re.compile(r"^(api|env|ops)\.")
 _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metrics/environments)(/|$)")
@@ -44,6 +52,8 @@ class FrontDoor:
         wire: Wire,
         cloud: Relay | None,
         healthy: Callable[[], bool],
+        body_seconds: float = BODY_SECONDS,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._own = own
         self._history = history
@@ -51,6 +61,10 @@ class FrontDoor:
         self._wire = wire
         self._cloud = cloud
         self._healthy = healthy
+        self._body_seconds = body_seconds
+        self._turn_seconds = turn_seconds
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._long_turns = asyncio.Semaphore(_LONG_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,14 +87,46 @@ class FrontDoor:
     async def _call(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
         try:
-            call = await call_of(scope, receive, request_id)
-        except ClientDisconnect:
+            body = await bodies.read(receive, BODY_LIMIT, self._body_seconds)
+        except bodies.ClientGone:
             return
-        except ApiError as error:
-            await _send(send, self._wire.error(error, request_id))
+        except bodies.TooLarge as error:
+            await self._cut_short(ApiError("RequestEntityTooLargeException", str(error), 413), request_id, send)
             return
-        reply = await handler(call)
+        except bodies.Incomplete as error:
+            await self._cut_short(ApiError("RequestTimeoutException", str(error), 408), request_id, send)
+            return
+        call = Call(
+            method=scope["method"],
+            raw_path=scope["raw_path"],
+            raw_query=scope["query_string"],
+            headers=scope["headers"],
+            body=body,
+            request_id=request_id,
+            source_ip=(scope.get("client") or ("", 0))[0],
+        )
+        reply = await self._in_turn(handler, call)
         await _send(send, Reply(reply.status, {**reply.headers, "x-amzn-requestid": request_id}, reply.body))
+
+    async def _in_turn(self, handler: Handler, call: Call) -> Reply:
+        # InvokeRestApi waits for Airflow, CreateEnvironment for S3.
+        long = call.method == "PUT" or _LONG.match(call.raw_path) is not None
+        turns = self._long_turns if long else self._turns
+        try:
+            async with asyncio.timeout(self._turn_seconds):
+                await turns.acquire()
+        except TimeoutError:
+            busy = ApiError("ThrottlingException", "Too many calls are under way; try again in a moment.", 429)
+            return self._wire.error(busy, call.request_id)
+        try:
+            return await handler(call)
+        finally:
+            turns.release()
+
+    async def _cut_short(self, error: ApiError, request_id: str, send: Send) -> None:
+        """Answer before the body has come: the rest of it is not waited for."""
+        reply = self._wire.error(error, request_id)
+        await _send(send, Reply(reply.status, {**reply.headers, "connection": "close"}, reply.body))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._cloud is None:
@@ -95,40 +141,18 @@ class FrontDoor:
 
         try:
             await self._cloud.pass_on(scope, receive, watched)
-        except ClientGone:
+        except bodies.ClientGone:
             return
+        except bodies.Incomplete as error:
+            if not started:
+                await _send(send, _timed_out(str(error)))
+        except httpcore.PoolTimeout:
+            await _send(send, _unavailable("The embedded cloud has too many requests under way; try again."))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
             log.warning("The embedded cloud is away: %s", error or type(error).__name__)
             if started:
                 return  # uvicorn cuts the connection, so that the client sees the break
             await _send(send, _unavailable("The embedded cloud is starting again; try again in a few seconds."))
-
-
-async def call_of(scope: Scope, receive: Receive, request_id: str) -> Call:
-    """The request with its body.
-
-    Raises:
-        ApiError: RequestEntityTooLargeException. ClientDisconnect: nobody is there any more.
-    """
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > BODY_LIMIT:
-            raise ApiError("RequestEntityTooLargeException", f"The body is larger than {BODY_LIMIT} bytes.", 413)
-        if not message.get("more_body"):
-            break
-    return Call(
-        method=scope["method"],
-        raw_path=scope["raw_path"],
-        raw_query=scope["query_string"],
-        headers=scope["headers"],
-        body=bytes(body),
-        request_id=request_id,
-        source_ip=(scope.get("client") or ("", 0))[0],
-    )
 
 
 def _is_mwaa(host: str, path: bytes) -> bool:
@@ -140,6 +164,12 @@ def _unavailable(message: str) -> Reply:
     body = json.dumps({"__type": "ServiceUnavailable", "message": message}).encode()
     headers = {"content-type": "application/json", "x-amzn-errortype": "ServiceUnavailable", "retry-after": "2"}
     return Reply(503, headers, body)
+
+
+def _timed_out(message: str) -> Reply:
+    """As S3 says it; SDKs try again."""
+    body = f"<Error><Code>RequestTimeout</Code><Message>{message}</Message></Error>".encode()
+    return Reply(400, {"content-type": "application/xml", "connection": "close"}, body)
 
 
 async def _send(send: Send, reply: Reply) -> None:

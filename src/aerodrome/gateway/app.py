@@ -17,6 +17,7 @@ from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header,
 from aerodrome.gateway.hosts import split_host
 from aerodrome.gateway.ports import Backstage, Route
 from aerodrome.gateway.signin import SignIn
+from aerodrome.gateway.turnstile import Full, Turnstile
 from aerodrome.gateway.upstream import Upstreams
 
 access = logging.getLogger("aerodrome.gateway.access")
@@ -36,6 +37,7 @@ class GatewayApp:
         self.sign_in_upstreams = Upstreams(backstage.limits)
         self._sign_in = SignIn(backstage, self.sign_in_upstreams)
         self._cli = CliBridge(backstage)
+        self._turnstile = Turnstile(backstage.limits.per_user, backstage.limits.pool)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -118,7 +120,13 @@ class GatewayApp:
             if not leaving:  # on the way out no new cookie continues the session
                 await doors.follow_rotation(self._backstage, route, admitted, answered)
 
-        await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, send)
+        try:
+            async with self._turnstile.turn((route.environment_id, admitted.session.principal.user)):
+                await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, send)
+        except Full as error:
+            text = f"{error} Close a log that is being followed, or send fewer at once."
+            as_html = pages.wants_html(scope["method"], headers)
+            return _closing(pages.message(429, "Too many requests", text, as_html=as_html, retry_after=5))
         return None
 
 

@@ -19,10 +19,11 @@ from starlette.types import Receive, Scope
 
 from aerodrome.domain.component import Output
 from aerodrome.errors import Permanent
-from aerodrome.gateway import bodies, pages
+from aerodrome.gateway import pages
 from aerodrome.gateway.cli_commands import check
 from aerodrome.gateway.headers import bearers
 from aerodrome.gateway.ports import Backstage, Route
+from aerodrome.web import bodies
 
 log = logging.getLogger("aerodrome.gateway")
 

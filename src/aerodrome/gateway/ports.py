@@ -13,6 +13,7 @@ from typing import Protocol
 
 from aerodrome.domain.component import Output
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.web.limits import ConnectionLimits
 
 Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path]]
 """(host names, addresses) -> (certificate chain, key), both PEM; idempotent; may block (called in a thread)."""
@@ -121,19 +122,14 @@ class Environments(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client can hold on to. Times are seconds, sizes bytes."""
+class Limits(ConnectionLimits):
+    """What one client can hold on to. Times are seconds, sizes bytes. Connections are those of all listeners."""
 
-    handshake: float = 10.0  # to finish the TLS handshake
-    head: float = 10.0  # to send a complete request head
-    head_size: int = 64 * 1024
-    keep_alive: int = 30  # an idle connection is closed after this
     body_idle: float = 60.0  # between two pieces of a request body
-    send_idle: float = 300.0  # for a client that doesn't read its response
-    connections: int = 1000  # per listener, beyond which requests get 503
     upstream_connections: int = 100  # per environment
+    per_user: int = 20  # of these, for one user: three browsers' worth of them
     connect: float = 5.0  # to a web server
-    pool: float = 10.0  # to wait for a free upstream connection
+    pool: float = 10.0  # to wait for a free upstream connection, or for one of the user's own turns
     login: float = 30.0  # for Airflow's own login to answer
     session: float = 12 * 3600.0  # mwaa-spec 7.2
     cli_timeout: float = 60.0  # mwaa-spec 7.2 (load balancer's idle limit)

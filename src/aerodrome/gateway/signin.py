@@ -15,12 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope
 
-from aerodrome.gateway import bodies, pages
+from aerodrome.gateway import pages
 from aerodrome.gateway.doors import open_session
 from aerodrome.gateway.headers import IDENTITY, RawHeaders, fortified, forwarded, set_cookie, values
 from aerodrome.gateway.identity import sign
 from aerodrome.gateway.ports import Backstage, Principal, Route
 from aerodrome.gateway.upstream import Away, Broken, Upstreams
+from aerodrome.web import bodies
 
 log = logging.getLogger("aerodrome.gateway")
 

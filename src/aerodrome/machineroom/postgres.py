@@ -28,6 +28,8 @@ _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "300",
+    "superuser_reserved_connections": "20",  # ours: environments can't use up the last ones
+    "authentication_timeout": "10s",  # strangers hold a connection no longer
     "password_encryption": "scram-sha-256",
     # Nothing acknowledged is lost, whatever dies.
     "fsync": "on",

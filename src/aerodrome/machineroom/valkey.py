@@ -32,12 +32,25 @@ def prepare(layout: Layout, installation: Installation, owner: Owner) -> tuple[s
     source = _wheel_program()
     folder = programs.install(layout, f"valkey-{importlib.metadata.version(_DISTRIBUTION)}", {_PROGRAM: source})
     users = layout.valkey / "users.acl"
-    if not users.exists():  # environments' users are added to it by the running server
-        digest = hashlib.sha256(installation.valkey_password.encode()).hexdigest()
-        write_file(users, f"user default on #{digest} ~* &* +@all\n", 0o600, owner.ids)
+    _ensure_users(users, installation.valkey_password, owner)
     configuration = layout.valkey / "valkey.conf"
     write_file(configuration, _configuration(layout, installation, users), 0o600, owner.ids)
     return (str(folder / _PROGRAM), str(configuration))
+
+
+def _ensure_users(path: Path, password: str, owner: Owner) -> None:
+    """The list of users, with an administrator. The running server adds environments' users to it.
+
+    Without the administrator's line Valkey would let everybody in; a line that was cut short would keep it from
+    starting. Environments' users that are lost so are made again by the reconciler.
+    """
+    before = path.read_text(errors="replace") if path.exists() else ""
+    whole = [line for line in before.splitlines(keepends=True) if line.startswith("user ") and line.endswith("\n")]
+    if not any(line.startswith("user default on ") and " #" in line for line in whole):
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        whole = [f"user default on #{digest} ~* &* +@all\n", *(line for line in whole if line.split()[1] != "default")]
+    if "".join(whole) != before:
+        write_file(path, "".join(whole), 0o600, owner.ids)
 
 
 def _wheel_program() -> Path:
@@ -65,6 +78,10 @@ def _configuration(layout: Layout, installation: Installation, users: Path) -> s
             f'aclfile "{users}"',
             "daemonize no",
             "databases 16",
+            "maxclients 10000",
+            # A stranger who says nothing is sent away. Workers ask every second; other clients connect again.
+            "timeout 300",
+            "tcp-backlog 511",
             # Nothing acknowledged is lost, not even in a power cut.
             "appendonly yes",
             "appendfsync always",

@@ -37,8 +37,9 @@ class Loop:
         self._wake = asyncio.Event()
 
     def poke(self, environment_id: str) -> None:
-        """Look at it as soon as possible; a look under way is followed by another."""
-        self._due[environment_id] = 0.0
+        """Look at it as soon as those that were due before have been; a look under way is followed by another."""
+        now = asyncio.get_running_loop().time()
+        self._due[environment_id] = min(now, self._due.get(environment_id, now))
         self._wake.set()
 
     async def run(self) -> None:

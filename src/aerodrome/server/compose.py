@@ -7,15 +7,14 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 
 from aerodrome import pki
@@ -60,6 +59,10 @@ from aerodrome.store.events import EventStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
 from aerodrome.supervision import Supervisor
+from aerodrome.web.crowd import Crowd, affordable
+from aerodrome.web.limits import ConnectionLimits
+from aerodrome.web.listener import Listener
+from aerodrome.web.protocol import Fast
 from aerodrome.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,9 @@ log = logging.getLogger(__name__)
 _SWEEP = 300.0  # seconds between two sweeps of expired tokens
 _DRAINING = 2.0  # seconds between two looks whether we may start things again
 _THREADS = 32  # for library calls that block: one slow S3 must not use them all up
-_GRACE = 5  # seconds that requests under way get at a stop
+_GRACE = 5.0  # seconds that requests under way get at a stop
+# What one client can hold of the front door before we know who it is.
+_FRONT = ConnectionLimits(keep_alive=65, send_idle=60.0)
 
 
 @dataclass(slots=True)
@@ -107,6 +112,9 @@ async def compose(
         pool = await stack.enter_async_context(open_pool(database_url))
         vault = Vault(layout.master_key.read_bytes())
         store, events, tokens = EnvironmentStore(pool, vault), EventStore(pool), TokenStore(pool)
+        # Connections of its own, so that the reconciler gets on however many ask.
+        working_pool = await stack.enter_async_context(open_pool(database_url))
+        working_store, working_events = EnvironmentStore(working_pool, vault), EventStore(working_pool)
 
         is_root = os.geteuid() == 0
         cloud = CloudSocket(layout.cloud_socket)
@@ -134,7 +142,9 @@ async def compose(
         stack.push_async_callback(gateway.stop)
         sync = ContentSync(layout)
         stack.callback(sync.close)
-        content = ContentLoop(sync, partial(_sources, store), credentials, s3_client, interval=settings.sync_interval)
+        content = ContentLoop(
+            sync, partial(_sources, working_store), credentials, s3_client, interval=settings.sync_interval
+        )
         services = Services(
             backend=backend,
             runtimes=RuntimeJobs(
@@ -147,18 +157,23 @@ async def compose(
             databases=MetadataDatabases(server_url),
             brokers=ValkeyBroker(installation.valkey_url),
             content=BucketContent(content, layout, credentials),
-            routes=GatewayRoutes(gateway, store, door),
+            routes=GatewayRoutes(gateway, working_store, door),
             health=HealthChecks(installation.valkey_url),
         )
         reconciler = Reconciler(
-            store, planner, services, EventJournal(events), now=now, create_timeout=settings.create_timeout
+            working_store,
+            planner,
+            services,
+            EventJournal(working_events),
+            now=now,
+            create_timeout=settings.create_timeout,
         )
 
         async def reconcile(environment_id: str) -> float | None:
             # `aerodrome down` drains the workers while we still serve them: what ends now must stay ended.
             return _DRAINING if is_draining(layout) else await reconciler.reconcile(environment_id)
 
-        loop = Loop(reconcile, store.ids, scan_interval=settings.scan_interval)
+        loop = Loop(reconcile, working_store.ids, scan_interval=settings.scan_interval)
 
         context = Context(
             store=store,
@@ -221,25 +236,13 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stopping.set)
     async with compose(layout, installation, settings, endpoints, registry) as plane:
-        config = uvicorn.Config(
-            plane.app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=65,
-            timeout_graceful_shutdown=_GRACE,
-            limit_concurrency=2000,
-        )
-        front = _Front(config)
-        sockets = _listen(installation)
+        crowd = Crowd(affordable(_FRONT.connections))
+        fronts = [Listener(plane.app, each, _FRONT, crowd, protocol=Fast) for each in _listen(installation)]
+        for front in fronts:
+            front.start()
         tasks = {
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
-            asyncio.create_task(front.serve(sockets), name="front door"),
             asyncio.create_task(_sweep(plane.tokens, plane.events), name="sweep"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
@@ -247,11 +250,9 @@ async def run(
         log.info("serving on %s", installation.endpoint)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         plane.healthy = False
-        front.should_exit = True
         for task in tasks - done:
-            if task.get_name() != "front door":
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancel()
+        await asyncio.gather(*tasks, *(front.stop(_GRACE) for front in fronts), return_exceptions=True)
         for task in done:
             if task.get_name() != "stop":
                 log.error("the part %r ended by itself; the control plane ends with it", task.get_name())
@@ -284,14 +285,6 @@ def _bind(address: str, port: int) -> socket.socket:
             " with AERODROME_BIND or AERODROME_PORT."
         ) from error
     return bound
-
-
-class _Front(uvicorn.Server):
-    """uvicorn's server, whose signals are ours."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 async def _sources(store: EnvironmentStore) -> list[Source]:

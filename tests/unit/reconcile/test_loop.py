@@ -93,3 +93,19 @@ async def test_the_scan_finds_what_nobody_poked_for() -> None:
     async with running(recorder, ids, scan_interval=0.05):
         ids.append("late")
         await recorder.until("late", 1)
+
+
+async def test_who_is_poked_all_the_time_keeps_nobody_waiting() -> None:
+    recorder = Recorder({})
+    async with running(recorder, ["a", "b", "c"]) as loop:
+        ever = loop._reconcile
+
+        async def poking(environment_id: str) -> float | None:
+            if environment_id != "c":
+                loop.poke(environment_id)
+            return await ever(environment_id)
+
+        loop._reconcile = poking
+        loop.poke("a")
+        loop.poke("b")
+        await recorder.until("c", 1)

@@ -18,6 +18,8 @@ from .principals import Denied, Principals
 log = logging.getLogger("aerodrome.cloud")
 
 _LINE_LIMIT = 1024 * 1024  # bytes
+_LINE_SECONDS = 60.0  # to send a line, and to read an answer
+_BACKLOG = 512  # the kernel refuses more at once: the whole control plane may ask in one moment
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -37,17 +39,17 @@ class Control:
         }
 
     async def serve(self, listener: socket.socket) -> asyncio.AbstractServer:
-        return await asyncio.start_unix_server(self._connection, sock=listener, limit=_LINE_LIMIT)
+        return await asyncio.start_unix_server(self._connection, sock=listener, limit=_LINE_LIMIT, backlog=_BACKLOG)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self._peer(writer) not in self._allowed:
                 log.warning("the private socket was tried by user id %d", self._peer(writer))
                 return
-            while line := await reader.readline():
+            while line := await asyncio.wait_for(reader.readline(), _LINE_SECONDS):
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
-                await writer.drain()
-        except (ConnectionError, ValueError):  # gone, or a line beyond the limit
+                await asyncio.wait_for(writer.drain(), _LINE_SECONDS)
+        except (ConnectionError, ValueError, TimeoutError):  # gone, a line beyond the limit, or too slow
             return
         finally:
             writer.close()

@@ -6,6 +6,7 @@ So: no signature, no entry; SigV4 for all, SigV2 for S3 alone (botocore signs it
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -34,6 +35,8 @@ _CHANGES_ALL_THE_SAME = frozenset({"GetSessionToken", "GetFederationToken", "Get
 # A lost metric or log line, or a message seen again, is within these calls' contract.
 _SOON = frozenset({"PutMetricData", "PutLogEvents", "ReceiveMessage"})
 _SHORT = 64 * 1024  # bytes of a body that is read for a stranger
+_SHORT_SECONDS = 10.0  # for such a body, in all
+_IDLE_SECONDS = 60.0  # between two pieces of a body whose key we know
 _LONGEST_LIFE = 7 * 24 * 3600  # seconds; S3's limit of a presigned URL
 
 
@@ -61,7 +64,7 @@ class Gate:
             return
         failure = request.check_key()
         if failure is not None and request.length <= _SHORT:
-            request.body = await _read(receive) or b""  # names the operation, and so the protocol of the refusal
+            request.body = await _read_short(receive) or b""  # names the operation, and so the protocol of the refusal
         if failure is None:
             body = await _read(receive)
             if body is None:
@@ -319,11 +322,23 @@ class Request:
         return checked if isinstance(checked, evaluator.AuthError) else None
 
 
+async def _read_short(receive: Receive) -> bytes | None:
+    try:
+        async with asyncio.timeout(_SHORT_SECONDS):
+            return await _read(receive)
+    except TimeoutError:
+        return None
+
+
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None when the client went away."""
+    """The whole body, or None when the client went away, or stopped sending."""
     chunks = []
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            return None
         if message["type"] != "http.request":
             return None
         chunks.append(message.get("body", b""))

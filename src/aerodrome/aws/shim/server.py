@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from . import jail, pinned, tracking
+from . import connections, jail, pinned, tracking
 from .config import Config, Refusal, drop_privileges, load, read_key, refuse, take_environment
 from .control import Control
 from .disk import Disk
@@ -26,6 +26,7 @@ from .services import Services
 log = logging.getLogger("aerodrome.cloud")
 
 _SHUTDOWN_SECONDS = 5
+_BACKLOG = 512
 
 
 def main() -> None:
@@ -70,7 +71,7 @@ def _listen(config: Config) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
-        listener.listen(512)
+        listener.listen(_BACKLOG)
     except OSError as error:
         raise Refusal(
             f"can't listen on {config.host}:{config.port}: {error.strerror}; stop what holds the port"
@@ -121,6 +122,8 @@ async def _serve(
     hypercorn.shutdown_timeout = _SHUTDOWN_SECONDS
     hypercorn.loglevel = config.log_level
     hypercorn.accesslog = None
+    hypercorn.backlog = _BACKLOG
+    connections.guard()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
