@@ -18,6 +18,11 @@ class Layout:
         return self.home / "installation.json"
 
     @property
+    def installation_copy(self) -> Path:
+        """The same once more: a disk that fails rarely spoils two files at once."""
+        return self.secrets / "installation.json"
+
+    @property
     def secrets(self) -> Path:
         """Key files (directory mode 0700)."""
         return self.home / "secrets"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from aerodrome.cli import main, starting
 from aerodrome.layout import Layout
@@ -29,7 +30,8 @@ def stand_in(layout: Layout, installation: Installation, surroundings: Mapping[s
     return replace(real, argv=(sys.executable, "-I", "-u", "-c", ANSWERER, str(installation.front_port)))
 
 
-starting.up = partial(room.up, control_program=stand_in)
+comeback = (sys.executable, str(Path(__file__).resolve()), "up", "--detach")
+starting.up = partial(room.up, control_program=stand_in, comeback=comeback)
 
 if __name__ == "__main__":
     main.main()

@@ -19,8 +19,8 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRETS = EnvironmentSecrets("fernet", "secret", "jwt", "db", "broker", "identity", "token")
 
 
-def component(slot: str, kind: ComponentKind, version: str = "1") -> Component:
-    draft = Component("", slot, kind, "3.3.1-test", (kind.value, version), ports=("web",) if "web" in slot else ())
+def component(slot: str, kind: ComponentKind, version: str = "1", runtime: str = "3.3.1-test") -> Component:
+    draft = Component("", slot, kind, runtime, (kind.value, version), ports=("web",) if "web" in slot else ())
     return name_component(draft)
 
 
@@ -40,6 +40,11 @@ class World:
     version: str = "1"
     unplannable: bool = False
     bucket_error: str | None = None
+    current: str = "3.3.1-test"  # the runtime that new environments get
+    gone: set[str] = field(default_factory=set)  # runtimes that can neither be used nor made again
+    broken: str | None = None  # what is damaged of the runtime; another build mends it
+    built_before: object = None
+    settling: bool = False
 
     def services(self) -> Services:
         return Services(
@@ -65,15 +70,32 @@ class World:
     def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
         if self.unplannable:
             raise Permanent("Airflow 1.0 is not among the versions that Aerodrome has.")
-        kinds = ComponentKind
+        kinds, runtime = ComponentKind, environment.runtime or self.current
         components = (
-            component("webserver-1", kinds.WEB_SERVER, self.version),
-            component("scheduler-1", kinds.SCHEDULER, self.version),
-            component("worker-1", kinds.WORKER, self.version),
+            component("webserver-1", kinds.WEB_SERVER, self.version, runtime),
+            component("scheduler-1", kinds.SCHEDULER, self.version, runtime),
+            component("worker-1", kinds.WORKER, self.version, runtime),
         )
-        return Plan("3.3.1-test", components, component("tool", kinds.JOB), 10)
+        return Plan(runtime, components, component("tool", kinds.JOB), 10)
+
+    async def pin(self, version: str, pinned: str | None) -> str:
+        return self.current if pinned is None or pinned in self.gone else pinned
+
+    async def damage(self, runtime: str, *, suspicious: bool = False) -> str | None:
+        return self.broken
+
+    def harm_runtime(self, damage: str) -> None:
+        self.broken, self.built_before = damage, self.backend.components.get(self.scope, {}).get("build")
+
+    def is_settling(self, runtime: str) -> bool:
+        return self.settling
 
     async def is_built(self, runtime: str) -> bool:
+        build = self.backend.components.get(self.scope, {}).get("build")
+        if build is not self.built_before and (await self._state("build")) is Phase.SUCCEEDED:
+            self.broken = None
+        if self.broken is not None:
+            return False
         return await self._has_run("build")
 
     def build_job(self, runtime: str) -> Component:
@@ -87,10 +109,13 @@ class World:
 
     async def _has_run(self, name: str) -> bool:
         """Whether the job's result is there; as in life it outlives the job."""
-        state = (await self.backend.observe(self.scope)).get(name)
-        if state is not None and state.phase is Phase.SUCCEEDED:
+        if await self._state(name) is Phase.SUCCEEDED:
             self.results.add(name)
         return name in self.results
+
+    async def _state(self, name: str) -> Phase | None:
+        state = (await self.backend.observe(self.scope)).get(name)
+        return None if state is None else state.phase
 
     async def problems(
         self, environment: Environment, secrets: EnvironmentSecrets, plan: Plan, observed: Mapping[str, ComponentState]

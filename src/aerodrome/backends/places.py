@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aerodrome.domain.component import Component
@@ -17,7 +19,10 @@ from aerodrome.errors import Permanent, Temporary
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
 
+log = logging.getLogger(__name__)
+
 _RANGE = range(20000, 32000)  # below what the kernel hands out for outgoing connections
+_DAMAGED = (ValueError, TypeError, AttributeError)
 _FIRST = ""  # the key of a slot's first port: others ask for its address before its name is known
 
 
@@ -39,10 +44,11 @@ class _Book:
 
 
 class Ports:
-    """Ports of components: unique in the installation, stable per slot, kept in one file. Blocking."""
+    """Ports of components: unique in the installation, stable per slot, kept in a file and its copy. Blocking."""
 
     def __init__(self, layout: Layout, address: str) -> None:
         self._file = layout.environments / "ports.json"
+        self._copy = layout.environments / "ports.copy.json"
         self._lock = layout.environments / "ports.lock"
         self._address = address
 
@@ -99,26 +105,44 @@ class Ports:
 
     def _read(self) -> _Book:
         try:
-            return _Book(**json.loads(self._file.read_text()))
-        except FileNotFoundError:
-            return _Book()
-        except (ValueError, TypeError) as error:
-            raise Permanent(f"{self._file} is damaged ({error}); stop all environments and remove it.") from error
+            return _parse(self._file)
+        except _DAMAGED:
+            with self._open() as book:  # mends it
+                return book
 
     @contextmanager
     def _open(self) -> Iterator[_Book]:
-        """The book, for us alone; written if it was changed."""
+        """The book, for us alone; written if it was changed or damaged."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            book = self._read()
-            before = _dump(book)
+            book, before = self._load()
             yield book
             after = _dump(book)
             if after != before:
+                write_file(self._copy, after)  # first: it is never older than the file
                 write_file(self._file, after)
         finally:
             os.close(descriptor)
+
+    def _load(self) -> tuple[_Book, str]:
+        """The book, and what stands in the file: nothing of use when it was damaged, and the copy is taken."""
+        try:
+            book = _parse(self._file)
+        except _DAMAGED as error:
+            try:
+                copied = _parse(self._copy) if self._copy.exists() else None
+            except _DAMAGED:
+                copied = None
+            if copied is None:
+                raise Permanent(
+                    f"{self._file} is damaged ({error}), and so is {self._copy.name} beside it. Restore one of them "
+                    "from a backup; or run `aerodrome down`, remove both and the directory `run` of the installation, "
+                    "and run `aerodrome up`."
+                ) from error
+            log.warning("%s was damaged (%s); it is written again from its copy", self._file, error)
+            return copied, ""
+        return book, _dump(book)
 
     def _choose(self, book: _Book) -> int:
         taken = book.taken()
@@ -137,6 +161,17 @@ class Ports:
             except OSError:
                 return False
             return True
+
+
+def _parse(path: Path) -> _Book:
+    """What `_dump` wrote; an empty book when there is no file. Raises one of `_DAMAGED` when it is anything else."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return _Book()
+    book = _Book(**json.loads(text))
+    book.taken()  # looks at every entry
+    return book
 
 
 def _dump(book: _Book) -> str:

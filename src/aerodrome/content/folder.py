@@ -21,8 +21,8 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aerodrome.content.exchange import put_in_place
 from aerodrome.content.manifest import Manifest
+from aerodrome.files import put_in_place
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755

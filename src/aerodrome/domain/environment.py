@@ -81,3 +81,4 @@ class Environment:
     host: str  # WebserverUrl: host name, with ":port" when the port is not 443
     created_at: datetime
     generation: int
+    runtime: str | None = None  # key of the runtime it runs in, whatever a newer release would choose; None: not yet

@@ -59,6 +59,10 @@ def check_home(layout: Layout) -> None:
             f"{home} belongs to {_user(home.stat().st_uid)}, and you are {_user(os.geteuid())}. "
             "Run this command as its owner, or set AERODROME_HOME to another place."
         )
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        raise Permanent(
+            f"{there} is on a file system that is mounted read-only. Mount it writable, then run this again."
+        )
     if not os.access(there, os.W_OK | os.X_OK):
         raise Permanent(f"{there} can't be written by {_user(os.geteuid())}; set AERODROME_HOME to another place.")
     if os.geteuid() == 0 and not enterable_by_others(there.parent if there == home else there):
@@ -91,6 +95,11 @@ def make_home(layout: Layout) -> None:
                 "Restore it from a backup."
             )
         write_file(layout.master_key, secrets.token_bytes(_MASTER_KEY_BYTES), 0o600)
+    elif (size := layout.master_key.stat().st_size) != _MASTER_KEY_BYTES:
+        raise Permanent(
+            f"{layout.master_key} is damaged: it has {size} bytes, not {_MASTER_KEY_BYTES}, and the environments' "
+            "secrets can't be read without it. Restore it from a backup."
+        )
 
 
 def _user(uid: int) -> str:

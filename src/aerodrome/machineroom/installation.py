@@ -1,12 +1,14 @@
-"""Who this installation is: its id, ports and generated credentials, kept in one 0600 file and written once."""
+"""Who this installation is: its id, ports and generated credentials, kept in one 0600 file and in a copy of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from aerodrome.errors import Permanent
+from aerodrome.files import write_file
 from aerodrome.layout import Layout
 
 
@@ -63,25 +65,59 @@ class Installation:
         return self.external_valkey_url or f"redis://default:{self.valkey_password}@127.0.0.1:{self.valkey_port}"
 
 
+class _Damaged(Permanent):
+    """The file isn't what we wrote."""
+
+
 def load(layout: Layout) -> Installation:
-    """Read the installation.
+    """Read the installation; from its copy when the file was damaged.
 
     Raises:
-        Permanent: there is none yet, or its file can't be read.
+        Permanent: there is none yet, or neither can be read.
     """
     try:
-        raw: dict[str, Any] = json.loads(layout.installation_file.read_text())
+        return _read(layout.installation_file)
     except FileNotFoundError:
         raise Permanent(f"There is no installation at {layout.home}. Run `aerodrome up` first.") from None
+    except _Damaged as damaged:
+        try:
+            return _read(layout.installation_copy)
+        except (FileNotFoundError, Permanent):
+            raise damaged from None
+
+
+def save(layout: Layout, installation: Installation) -> bool:
+    """Write it and its copy, each unless it is there already; whether what we replaced was damaged.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    mended = False
+    for path in (layout.installation_file, layout.installation_copy):
+        try:
+            if _read(path) == installation:
+                continue
+        except _Damaged:
+            mended = True
+        except (FileNotFoundError, Permanent):
+            pass
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_file(path, dump(installation), 0o600)
+    return mended
+
+
+def _read(path: Path) -> Installation:
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text())
     except PermissionError:
-        raise Permanent(f"{layout.installation_file} belongs to another user; run this command as its owner.") from None
+        raise Permanent(f"{path} belongs to another user; run this command as its owner.") from None
     except ValueError as error:
-        raise Permanent(f"{layout.installation_file} is damaged ({error}); restore it from a backup.") from error
+        raise _Damaged(f"{path} is damaged ({error}); restore it from a backup.") from error
     try:
         return Installation(**raw)
     except TypeError as error:
         raise Permanent(
-            f"{layout.installation_file} doesn't suit this version of Aerodrome ({error}); use the one that wrote it."
+            f"{path} doesn't suit this version of Aerodrome ({error}); use the one that wrote it."
         ) from error
 
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from aerodrome.errors import Permanent
-from aerodrome.files import write_file
 from aerodrome.layout import Layout
 from aerodrome.machineroom import hosts, ports, users
-from aerodrome.machineroom.installation import Installation, dump, load
+from aerodrome.machineroom.installation import Installation, load, save
 
 _ID_LENGTH = 6
 _BASE32 = string.ascii_uppercase + "234567"  # of real access keys
@@ -76,8 +75,9 @@ async def prepare(layout: Layout, wanted: Wanted, running: Iterable[str] = ()) -
         prepared = _first(wanted, web_host)
     else:
         prepared = _again(layout, before, wanted, set(running))
-    if prepared.installation != before:
-        write_file(layout.installation_file, dump(prepared.installation), 0o600)
+    if save(layout, prepared.installation):
+        notice = f"{layout.installation_file} or its copy was damaged, and was written again from the other one."
+        prepared = replace(prepared, notices=(*prepared.notices, notice))
     if wanted.web_host == prepared.installation.web_host == "name" and not await hosts.resolves():
         return replace(prepared, notices=(*prepared.notices, hosts.UNRESOLVED))
     return prepared

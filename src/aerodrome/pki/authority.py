@@ -35,7 +35,7 @@ def ensure_authority(layout: Layout) -> Authority:
     """Load the authority, making what is missing, and write the bundle handed to clients. Blocking; idempotent.
 
     Raises:
-        Permanent: the certificate is there without its key.
+        Permanent: the certificate is there without its key, or the key is damaged.
     """
     ensure_directory(layout.pki, 0o711)
     key = _ensure_key(layout)
@@ -56,7 +56,13 @@ def ensure_authority(layout: Layout) -> Authority:
 def _ensure_key(layout: Layout) -> ec.EllipticCurvePrivateKey:
     path = key_file(layout)
     if path.exists():
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        except ValueError as error:
+            raise Permanent(
+                f"{path} is damaged. Restore it from a backup, or remove it and {layout.ca_certificate}: new ones are "
+                "made at the next `aerodrome up`, and clients must trust them anew."
+            ) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Permanent(f"{path} doesn't hold an elliptic-curve key; restore it from a backup.")
         return key
@@ -68,9 +74,10 @@ def _ensure_key(layout: Layout) -> ec.EllipticCurvePrivateKey:
 
 
 def _load_certificate(layout: Layout) -> x509.Certificate | None:
+    """None: there is none, or it was damaged. One made of the same key is the same authority to those who trust it."""
     try:
         return x509.load_pem_x509_certificate(layout.ca_certificate.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -60,8 +60,11 @@ def _alternative_names(names: Sequence[str], addresses: Sequence[str]) -> x509.S
 
 
 def _usable(path: Path, authority: Authority, now: datetime) -> bool:
+    """Also whether it is whole: one that was cut short may lack the end of its chain, and no server would load it."""
     try:
-        leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        leaf, issuer = x509.load_pem_x509_certificates(path.read_bytes())
+        if issuer != authority.certificate:
+            return False
         leaf.verify_directly_issued_by(authority.certificate)
     except (OSError, ValueError, TypeError, InvalidSignature):
         return False

@@ -23,7 +23,27 @@ class Runtimes(Protocol):
 
     scope: str  # the id under which the backend keeps these jobs: they belong to no environment
 
-    async def is_built(self, runtime: str) -> bool: ...
+    async def pin(self, version: str, pinned: str | None) -> str:
+        """The runtime for an environment of that Airflow version that runs in `pinned` (None: new).
+
+        The same one as long as it is whole, or can be made again; else the current one of the version.
+
+        Raises:
+            Permanent: there is none.
+        """
+        ...
+
+    async def damage(self, runtime: str, *, suspicious: bool = False) -> str | None:
+        """What of the runtime is damaged, as a phrase. `suspicious`: something ended in it, so look again."""
+        ...
+
+    def is_settling(self, runtime: str) -> bool:
+        """Whether it was damaged and mended a moment ago."""
+        ...
+
+    async def is_built(self, runtime: str) -> bool:
+        """Whether it is there and not known to be damaged."""
+        ...
 
     def build_job(self, runtime: str) -> Component: ...
 

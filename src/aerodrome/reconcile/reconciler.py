@@ -33,14 +33,19 @@ class _Told:
     """What was already written to the journal; lost with the process, which costs a repeated line at most."""
 
     status: Status
+    began: float  # on the monotonic clock: when we first looked at it in this status
     since: dict[str, float] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    events: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Reconciler:
-    """`reconcile(id)` is the loop's function. `now` is the control plane's clock, in UTC."""
+    """`reconcile(id)` is the loop's function. `now` is the control plane's clock, in UTC, and only ever written down.
+
+    What decides is `clock`, monotonic, in seconds: a clock that is set must not end a create.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Reconciler:
         *,
         now: Callable[[], datetime],
         create_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._planner = planner
@@ -58,6 +64,7 @@ class Reconciler:
         self._journal = journal
         self._now = now
         self._create_timeout = create_timeout
+        self._clock = clock
         self._told: dict[str, _Told] = {}
 
     async def reconcile(self, environment_id: str) -> float | None:
@@ -73,6 +80,11 @@ class Reconciler:
             goal = GOALS[environment.status]
             told = self._told_of(environment)
             try:
+                if goal is Goal.RUN:
+                    pinned = await self._pin(environment)
+                    if pinned is None:
+                        return 0.0  # somebody else wrote: look at what
+                    environment = pinned
                 scope = Scope(
                     environment=environment,
                     secrets=secrets,
@@ -82,16 +94,29 @@ class Reconciler:
                 )
                 result = await run(STEPS[goal], scope)
                 await self._tell(environment, goal, told, result)
+                if result.failed is not None:
+                    again = await self._fail(environment, result.failed)
+                    return min(again, result.again_after) if result.waiting else again
                 return await self._conclude(environment, goal, result)
             except Permanent as error:
                 return await self._fail(environment, error)
 
+    async def _pin(self, environment: Environment) -> Environment | None:
+        """The environment with the runtime that it stays in; None when somebody wrote to its row in the meantime."""
+        before = environment.runtime
+        runtime = await self._services.runtimes.pin(environment.desired["AirflowVersion"], before)
+        if runtime == before:
+            return environment
+        event = None
+        if before is not None:
+            message = f"Its runtime {before} can't be used any more, nor made again here: {runtime} takes its place."
+            event = NewEvent("runtime.changed", message, data={"from": before, "to": runtime})
+        return await self._store.update(environment, event, runtime=runtime)
+
     async def _conclude(self, environment: Environment, goal: Goal, result: Result) -> float | None:
         if goal is Goal.REMOVE and result.converged:
-            await self._journal.record(
-                environment, "status.changed", "DELETED", {"from": environment.status, "to": Status.DELETED}
-            )
-            await self._store.delete(environment.id)
+            data = {"from": environment.status, "to": Status.DELETED}
+            await self._store.delete(environment.id, NewEvent("status.changed", Status.DELETED, data=data))
             self._told.pop(environment.id, None)
             return None
         if environment.status is Status.CREATING:
@@ -99,13 +124,13 @@ class Reconciler:
                 return await self._become(
                     environment, Status.AVAILABLE, applied=environment.desired, last_update=self._update("SUCCESS")
                 )
-            if (self._now() - environment.created_at).total_seconds() > self._create_timeout:
+            if self._clock() - self._told_of(environment).began > self._create_timeout:
                 raise Permanent(
                     f"It was not healthy {self._create_timeout:.0f} s after its create. Waiting for: {result.reasons}"
                 )
         return None if result.converged else result.again_after
 
-    async def _fail(self, environment: Environment, error: Permanent) -> float | None:
+    async def _fail(self, environment: Environment, error: Permanent) -> float:
         message = str(error) + (f"\n{error.detail.strip()}" if error.detail.strip() else "")
         told = self._told_of(environment)
         kind = _COUNTS.sub("#", str(error))  # "started 7 times" is no news after "started 6 times"
@@ -118,7 +143,7 @@ class Reconciler:
         update = self._update("FAILED", "INCORRECT_CONFIGURATION", _shorten(message))
         return await self._become(environment, Status.CREATE_FAILED, last_update=update)
 
-    async def _become(self, environment: Environment, status: Status, **changes: object) -> float | None:
+    async def _become(self, environment: Environment, status: Status, **changes: object) -> float:
         """The pass's one write. Refused when somebody wrote since: the next look starts from what they wrote."""
         event = NewEvent("status.changed", str(status), data={"from": environment.status, "to": status})
         await self._store.update(environment, event, status=status, **changes)
@@ -130,12 +155,12 @@ class Reconciler:
     def _told_of(self, environment: Environment) -> _Told:
         told = self._told.get(environment.id)
         if told is None or told.status is not environment.status:
-            told = self._told[environment.id] = _Told(environment.status)
+            told = self._told[environment.id] = _Told(environment.status, self._clock())
         return told
 
     async def _tell(self, environment: Environment, goal: Goal, told: _Told, result: Result) -> None:
         """Write to the journal what changed since the last pass in this status; a steady state writes nothing."""
-        now = time.monotonic()
+        now = self._clock()
         if result.converged:
             told.reasons.pop("error", None)
         for step in STEPS[goal]:
@@ -144,7 +169,10 @@ class Reconciler:
                 await self._journal.record(environment, "unhealthy", note, {"step": step.name})
             told.notes[step.name] = note
             if step.name in result.waiting:
-                why = result.waiting[step.name].why
+                why, event = result.waiting[step.name].why, result.waiting[step.name].event
+                if event is not None and told.events.get(step.name) != event:
+                    await self._journal.record(environment, *event, {"step": step.name})
+                    told.events[step.name] = event
                 told.since.setdefault(step.name, now)
                 if environment.status is Status.AVAILABLE and step.name in told.done:
                     await self._journal.record(environment, "unhealthy", why, {"step": step.name})
@@ -154,6 +182,7 @@ class Reconciler:
                 told.reasons[step.name] = why
             elif step.name in result.done and step.name not in told.done:
                 told.done.add(step.name)
+                told.events.pop(step.name, None)
                 seconds = result.done[step.name] + now - told.since.pop(step.name, now)
                 if environment.status is not Status.AVAILABLE or step.name in told.reasons:
                     data = {"step": step.name, "seconds": round(seconds, 2)}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aerodrome.errors import Temporary
+from aerodrome.errors import Permanent, Temporary
 from aerodrome.reconcile.scope import Done, Scope, Step, Wait
+
+_TROUBLE = 5.0  # seconds until a disk that is full is tried again
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -18,10 +22,11 @@ class Result:
     waiting: dict[str, Wait] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # what is wrong although the step is done
     blocked: list[str] = field(default_factory=list)
+    failed: Permanent | None = None  # the first of those that trying again doesn't mend
 
     @property
     def converged(self) -> bool:
-        return not self.waiting and not self.blocked
+        return not self.waiting and not self.blocked and self.failed is None
 
     @property
     def again_after(self) -> float:
@@ -35,10 +40,8 @@ class Result:
 async def run(steps: Sequence[Step], scope: Scope) -> Result:
     """Run every step whose needs are Done.
 
-    A `Temporary` becomes a Wait, so that steps that don't depend on it go on.
-
-    Raises:
-        Permanent: from a step; the steps after it did not run.
+    A step that fails, for a while or for good, keeps back those that need it and no others: what can't be taken down
+    must not keep the rest running.
     """
     result = Result()
     for step in steps:
@@ -50,9 +53,25 @@ async def run(steps: Sequence[Step], scope: Scope) -> Result:
             outcome = await step.run(scope)
         except Temporary as error:
             outcome = Wait(error.retry_after, str(error))
+        except Permanent as error:
+            result.failed = result.failed or error
+            result.blocked.append(step.name)
+            continue
+        except OSError as error:
+            outcome = Wait(_TROUBLE, _words(error))
         if isinstance(outcome, Done):
             result.done[step.name] = time.monotonic() - started
             result.notes[step.name] = outcome.note
         else:
             result.waiting[step.name] = outcome
     return result
+
+
+def _words(error: OSError) -> str:
+    """For a person: what the system refused, and that we go on by ourselves once it no longer does."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in _FULL:
+        return f"The disk is full{where}. Free some space; this goes on by itself then."
+    if error.errno == errno.EROFS:
+        return f"The file system can't be written{where}. Mount it writable; this goes on by itself then."
+    return f"The system refused: {error.strerror or error}{where}"

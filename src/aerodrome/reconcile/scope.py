@@ -21,10 +21,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again after `seconds`; `why` is for people."""
+    """Look again after `seconds`; `why` is for people. `event`: (type, message) of what is told once, besides."""
 
     seconds: float
     why: str
+    event: tuple[str, str] | None = None
 
 
 Outcome = Done | Wait

@@ -14,13 +14,29 @@ from aerodrome.reconcile.scope import Done, Outcome, Scope, Step, Wait
 from aerodrome.runtimes.progress import latest
 
 _SOON = 0.5
+_AT_ONCE = 0.2  # for what takes a few tenths of a second
 _LIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.BACKOFF})
+_ENDED = frozenset({Phase.BACKOFF, Phase.FAILED})  # by itself
 
 
 async def ensure_runtime(scope: Scope) -> Outcome:
-    """Airflow's virtual environment is built; several environments share one build."""
+    """Airflow's virtual environment is built and whole; several environments share one build.
+
+    One that is damaged is built anew under its name, while what runs in it goes on.
+    """
     runtimes, runtime = scope.services.runtimes, scope.plan.runtime
-    return await _job(scope, runtimes.build_job, partial(runtimes.is_built, runtime), "Installing Airflow")
+    ended = sorted(name for name, state in scope.observed.items() if state.phase in _ENDED)
+    damage = await runtimes.damage(runtime, suspicious=bool(ended))
+    if damage is not None and await runtimes.pin(scope.environment.desired["AirflowVersion"], runtime) != runtime:
+        told = f"The runtime {runtime} was damaged: {damage}; it can't be made again here."
+        return Wait(0.0, "Going over to another runtime", ("runtime.damaged", told))
+    outcome = await _job(scope, runtimes.build_job, partial(runtimes.is_built, runtime), "Installing Airflow")
+    if isinstance(outcome, Wait) and damage is not None:
+        told = f"The runtime {runtime} was damaged: {damage}; rebuilding."
+        return Wait(outcome.seconds, outcome.why, ("runtime.damaged", told))
+    if isinstance(outcome, Done) and ended and runtimes.is_settling(runtime):
+        return Wait(2.0, f"The runtime was rebuilt; {', '.join(ended)} is started again")
+    return outcome
 
 
 async def ensure_template(scope: Scope) -> Outcome:
@@ -47,7 +63,7 @@ async def sync_content(scope: Scope) -> Outcome:
     state = await scope.services.content.ensure(scope.environment)
     if state.synced_at is not None:
         return Done(f"DAGs are no longer synchronised: {state.error}" if state.error else "")
-    return Wait(_SOON, state.error or "Reading the bucket")
+    return Wait(_SOON if state.error else _AT_ONCE, state.error or "Reading the bucket")
 
 
 async def ensure_components(scope: Scope) -> Outcome:
@@ -157,11 +173,12 @@ async def _job(
 RUN_STEPS = (
     # First, since a step that fails for good ends the pass: what still runs must stay reachable.
     Step("ensure_route", "Gateway route set", ensure_route),
+    # Goes on by itself once asked for: while the database is cloned, say.
+    Step("sync_content", "DAGs synchronised", sync_content),
     Step("ensure_runtime", "Airflow installed", ensure_runtime),
     Step("ensure_template", "Metadata schema prepared", ensure_template, ("ensure_runtime",)),
     Step("ensure_database", "Metadata database cloned", ensure_database, ("ensure_template",)),
     Step("ensure_broker", "Broker user made", ensure_broker),
-    Step("sync_content", "DAGs synchronised", sync_content),
     Step(
         "ensure_components",
         "Components started",

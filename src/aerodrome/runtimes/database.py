@@ -42,7 +42,7 @@ async def connect(server_url: str, database: str = "postgres") -> AsyncIterator[
     """A connection as the superuser, each statement on its own.
 
     Raises:
-        Temporary: the server is away.
+        Temporary: the server is away, or has no room.
     """
     parts = urlsplit(server_url)
     url = urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
@@ -55,6 +55,12 @@ async def connect(server_url: str, database: str = "postgres") -> AsyncIterator[
             yield connection
     except (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow) as error:
         raise Temporary(f"PostgreSQL went away while we used database {database}: {error}", 2.0) from error
+    except errors.DiskFull as error:
+        raise Temporary(
+            f"The disk of PostgreSQL is full (database {database}); free some space: {error}", 5.0
+        ) from error
+    except (errors.TooManyConnections, errors.OutOfMemory) as error:
+        raise Temporary(f"PostgreSQL is at its limit (database {database}): {error}", 2.0) from error
     except psycopg.OperationalError as error:
         if connection.closed:
             raise Temporary(f"The connection to PostgreSQL broke ({database}): {error}", 2.0) from error

@@ -91,16 +91,23 @@ def choose_python(version: AirflowVersion, *, as_other_user: bool) -> tuple[str,
         Permanent: there is none.
     """
     for python in version.pythons:
-        for folder in ("/usr/bin", "/usr/local/bin", *os.get_exec_path()):
-            path = shutil.which(f"python{python}", path=folder)
-            if path and (real := _works(path, python)) and not (as_other_user and not _is_public(real)):
-                return python, real
+        if path := find_python(python, as_other_user=as_other_user):
+            return python, path
     wanted = " or ".join(version.pythons)
     whose = " that every user can run (one below a home directory can't be)" if as_other_user else ""
     raise Permanent(
         f"Airflow {version.version} needs Python {wanted}{whose}, and none was found. Install one, for example "
         f"`apt install python{version.pythons[-1]} python{version.pythons[-1]}-venv`."
     )
+
+
+def find_python(python: str, *, as_other_user: bool) -> str | None:
+    """The path of a Python of that version ("3.11") that is here and works; None when there is none. Blocking."""
+    for folder in ("/usr/bin", "/usr/local/bin", *os.get_exec_path()):
+        path = shutil.which(f"python{python}", path=folder)
+        if path and (real := _works(path, python)) and not (as_other_user and not _is_public(real)):
+            return real
+    return None
 
 
 @cache

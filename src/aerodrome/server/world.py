@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,34 +22,61 @@ from aerodrome.layout import Layout
 from aerodrome.reconcile.ports import ContentState
 from aerodrome.runtimes import build as build_job
 from aerodrome.runtimes import database, template
-from aerodrome.runtimes.key import choose_python, is_ready, runtime_key
+from aerodrome.runtimes.inventory import INTERFACE, interface
+from aerodrome.runtimes.key import choose_python, find_python, is_ready, runtime_key, split_key
+from aerodrome.runtimes.soundness import Soundness
 from aerodrome.store.events import EventStore
 
 
 class RuntimePlanner:
-    """Plans environments in the runtime of their version; a version's Python is chosen once per process."""
+    """Plans environments in the runtime that they are pinned to, or else in the current one of their version."""
 
     def __init__(self, site: Site, *, as_other_user: bool) -> None:
         self._site = site
         self._as_other_user = as_other_user
-        self._chosen: dict[str, tuple[str, str]] = {}  # version -> runtime, path of its Python
+        self._chosen: dict[str, tuple[str, str]] = {}  # version -> current runtime, path of its Python
+        self._keys: dict[tuple[str, str], str] = {}  # version, Python -> runtime that this release makes of them
 
     def runtime(self, version: str) -> str:
-        """The key of the version's runtime. Looks for a Python the first time, which takes a moment."""
-        return self._choose(version)[0]
+        """The key of the version's current runtime. Looks for a Python the first time, which takes a moment.
+
+        Raises:
+            Permanent: there is no Python for it.
+        """
+        if version not in self._chosen or not os.access(self._chosen[version][1], os.X_OK):
+            python, path = choose_python(versions.get(version), as_other_user=self._as_other_user)
+            self._chosen[version] = (self._key(version, python), path)
+        return self._chosen[version][0]
 
     def python(self, runtime: str) -> str:
-        """The path of the Python that the runtime is built with."""
-        return self._choose(runtime.split("-", 1)[0])[1]
+        """The path of the Python that the runtime is built with. Blocking.
 
-    def _choose(self, version: str) -> tuple[str, str]:
-        if version not in self._chosen:
-            python, path = choose_python(versions.get(version), as_other_user=self._as_other_user)
-            self._chosen[version] = (runtime_key(version, python), path)
-        return self._chosen[version]
+        Raises:
+            Permanent: there is none any more.
+        """
+        python = split_key(runtime)[1]
+        path = find_python(python, as_other_user=self._as_other_user)
+        if path is None:
+            raise Permanent(f"The runtime {runtime} needs Python {python}, which is gone. Install it again.")
+        return path
+
+    def can_build(self, runtime: str) -> bool:
+        """Whether this release, on this machine, would make that very runtime. Blocking."""
+        version, python = split_key(runtime)
+        try:
+            same = self._key(version, python) == runtime
+        except Permanent:  # no lock is shipped for that pair any more
+            return False
+        return same and find_python(python, as_other_user=self._as_other_user) is not None
+
+    def _key(self, version: str, python: str) -> str:
+        if (version, python) not in self._keys:
+            self._keys[version, python] = runtime_key(version, python)
+        return self._keys[version, python]
 
     def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
-        return build(environment, secrets, self._site, self.runtime(environment.desired["AirflowVersion"]))
+        runtime = environment.runtime or self.runtime(environment.desired["AirflowVersion"])
+        return build(environment, secrets, self._site, runtime)
 
 
 class RuntimeJobs:
@@ -69,13 +98,30 @@ class RuntimeJobs:
         self._user = user
         self._variables = variables
         self._planner = planner
+        self._soundness = Soundness(layout)
+
+    async def pin(self, version: str, pinned: str | None) -> str:
+        """As `reconcile.ports.Runtimes`."""
+        if pinned is not None and split_key(pinned)[0] == version:
+            here = is_ready(self._layout, pinned) and interface(self._layout.runtime(pinned)) == INTERFACE
+            if here and await self._soundness.damage(pinned) is None:
+                return pinned
+            if await asyncio.to_thread(self._planner.can_build, pinned):
+                return pinned
+        return await asyncio.to_thread(self._planner.runtime, version)
+
+    async def damage(self, runtime: str, *, suspicious: bool = False) -> str | None:
+        return await self._soundness.damage(runtime, suspicious=suspicious)
+
+    def is_settling(self, runtime: str) -> bool:
+        return self._soundness.is_settling(runtime)
 
     async def is_built(self, runtime: str) -> bool:
-        return is_ready(self._layout, runtime)
+        return is_ready(self._layout, runtime) and await self._soundness.damage(runtime) is None
 
     def build_job(self, runtime: str) -> Component:
         version = runtime.split("-", 1)[0]
-        argv = build_job.argv(self._layout, version, self._planner.python(runtime))
+        argv = build_job.argv(self._layout, version, self._planner.python(runtime), runtime)
         return _job(f"build-{_label(runtime)}", argv, self._variables, {})
 
     async def has_template(self, runtime: str) -> bool:

@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent
 from aerodrome.store.database import Pool, transaction
 from aerodrome.store.events import NewEvent
+from aerodrome.store.reading import Away
 from aerodrome.store.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,10 @@ log = logging.getLogger(__name__)
 # Members of the specification that the model marks sensitive (mwaa-spec 1.3).
 _SENSITIVE = ("AirflowConfigurationOptions",)
 _SEALED = "sealed:"
-_COLUMNS = "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation"
+_KNOWN = 1000  # environments that `get` keeps opened
+_COLUMNS = (
+    "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, runtime"
+)
 
 
 class DuplicateName(Exception):
@@ -44,6 +48,7 @@ class EnvironmentStore:
     def __init__(self, pool: Pool, vault: Vault) -> None:
         self._pool = pool
         self._vault = vault
+        self._known: dict[EnvironmentKey, Environment] = {}  # as they were when `get` last read them
 
     async def insert(
         self, environment: Environment, address: str, secrets: EnvironmentSecrets, event: NewEvent | None = None
@@ -59,7 +64,8 @@ class EnvironmentStore:
             async with transaction(self._pool) as connection:
                 await connection.execute(
                     "INSERT INTO environments (id, partition, account, region, name, status, desired, last_update,"
-                    " host, address, secrets, created_at, generation) VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+                    " host, address, secrets, created_at, generation, runtime)"
+                    " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
                     (
                         environment.id,
                         key.partition,
@@ -74,6 +80,7 @@ class EnvironmentStore:
                         sealed,
                         environment.created_at,
                         environment.generation,
+                        environment.runtime,
                     ),
                 )
                 if event is not None:
@@ -84,6 +91,28 @@ class EnvironmentStore:
             raise DuplicateName(key.name) from error
 
     async def get(self, key: EnvironmentKey) -> Environment | None:
+        """The environment as it is now. The row is only fetched when its generation isn't the one that we know."""
+        values = (key.partition, key.account, key.region, key.name)
+        try:
+            versions = await self._pool.reader.read("version_of_environment", *values)
+        except Away:
+            versions = None
+        known = self._known.get(key)
+        if known is not None and versions == [(known.id, str(known.generation))]:
+            return known
+        found = None if versions == [] else await self._get(key)
+        if found is None:
+            self._known.pop(key, None)
+        else:
+            self._remember(found)
+        return found
+
+    def _remember(self, environment: Environment) -> None:
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[environment.key] = environment
+
+    async def _get(self, key: EnvironmentKey) -> Environment | None:
         return await self._one("partition = %s AND account = %s AND region = %s AND name = %s",
                                (key.partition, key.account, key.region, key.name))  # fmt: skip
 
@@ -92,6 +121,9 @@ class EnvironmentStore:
 
     async def list_names(self, partition: str, account: str, region: str, after: str, limit: int) -> list[str]:
         """Names in order, the first one after `after`."""
+        with suppress(Away):
+            found = await self._pool.reader.read("names_of_environments", partition, account, region, after, str(limit))
+            return [name for (name,) in found if name is not None]
         async with transaction(self._pool) as connection:
             rows = await connection.execute(
                 "SELECT name FROM environments WHERE partition = %s AND account = %s AND region = %s"
@@ -137,14 +169,15 @@ class EnvironmentStore:
         after = replace(before, generation=before.generation + 1, **changes)
         async with transaction(self._pool) as connection:
             done = await connection.execute(
-                "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s"
-                " WHERE id = %s AND generation = %s",
+                "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s,"
+                " runtime = %s WHERE id = %s AND generation = %s",
                 (
                     after.status,
                     self._pack(after.id, after.desired),
                     None if after.applied is None else self._pack(after.id, after.applied),
                     _pack_update(after.last_update),
                     after.generation,
+                    after.runtime,
                     after.id,
                     before.generation,
                 ),
@@ -155,10 +188,15 @@ class EnvironmentStore:
                 await event.write(connection, after.id, after.key)
             return after
 
-    async def delete(self, environment_id: str) -> None:
-        """Remove the row, its tokens and sessions. Absent is success."""
+    async def delete(self, environment_id: str, event: NewEvent | None = None) -> None:
+        """Remove the row, its tokens and sessions, and write the event that tells of it. Absent is success."""
         async with transaction(self._pool) as connection:
-            await connection.execute("DELETE FROM environments WHERE id = %s", (environment_id,))
+            rows = await connection.execute(
+                "DELETE FROM environments WHERE id = %s RETURNING partition, account, region, name", (environment_id,)
+            )
+            row = await rows.fetchone()
+            if row is not None and event is not None:
+                await event.write(connection, environment_id, EnvironmentKey(**row))
 
     @asynccontextmanager
     async def lease(self, environment_id: str) -> AsyncIterator[bool]:
@@ -207,6 +245,7 @@ class EnvironmentStore:
             host=row["host"],
             created_at=row["created_at"],
             generation=row["generation"],
+            runtime=row["runtime"],
         )
 
 

@@ -14,9 +14,11 @@ import psycopg
 import pytest
 import redis
 
+from aerodrome.supervision import daemon
+from aerodrome.supervision.files import Files
 from support.house import House, alive, answers, eventually, kill_and_wait, put
 
-MACHINE_ROOM = {"postgres", "valkey", "cloud", "server"}
+MACHINE_ROOM = {"guard", "postgres", "valkey", "cloud", "server"}
 
 
 def write(house: House, value: str) -> None:
@@ -114,7 +116,7 @@ def test_kill_9_loses_nothing(house: House) -> None:
     house.run("up", "--detach")
     write(house, "one")
     before = house.programs()
-    for name in ("postgres", "valkey", "cloud", "server"):
+    for name in MACHINE_ROOM:
         kill_and_wait(before[name]["pid"])
     house.run("up", "--detach")
     after = house.programs()
@@ -122,8 +124,11 @@ def test_kill_9_loses_nothing(house: House) -> None:
     assert read(house) == ["one"]
 
     write(house, "two")
-    kill_and_wait(house.supervisor_pid())
-    house.run("up", "--detach")
+    supervisor = house.supervisor_pid()
+    kill_and_wait(supervisor)
+    files = Files.of(house.layout)
+    eventually(lambda: daemon.owner(files) not in (None, supervisor), "everything comes back without a command", 90)
+    house.run("up", "--detach")  # waits for the one that brings it back
     write(house, "three")
     assert read(house) == ["one", "two", "three"]
     survivors = [name for name, program in after.items() if alive(program["pid"])]

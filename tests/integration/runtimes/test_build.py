@@ -114,7 +114,8 @@ def test_what_was_killed_is_built_again(runtime: Runtime, home: Layout) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not is_ready(home, runtime.key)
-    left = home.runtime(runtime.key) / "left-behind"
+    assert not home.runtime(runtime.key).exists(), "it is put in place when it is whole"
+    left = home.runtimes / f".{runtime.key}.new" / "left-behind"
     left.touch()
     assert build.build(home, "3.3.1", runtime.python) == runtime.key
     assert not left.exists()

@@ -1,57 +1,17 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from aerodrome.backends.fake import dies_after, failing, never, slow
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.lifecycle import Goal
-from aerodrome.errors import AerodromeError, Permanent, Temporary
 from aerodrome.reconcile.reconciler import STEPS, Reconciler
-from aerodrome.reconcile.scope import Outcome, Scope, Step
-from aerodrome.store.database import Pool
 from aerodrome.store.environments import EnvironmentStore
-from aerodrome.store.vault import Vault
+from support.reconciling import ROUNDS, control_plane, delete, settle, status
 from support.world import NOW, SECRETS, World, environment
-
-ROUNDS = 60
-
-
-@pytest.fixture
-def store(pool: Pool) -> EnvironmentStore:
-    return EnvironmentStore(pool, Vault(b"k" * 32))
-
-
-@pytest.fixture
-async def made(store: EnvironmentStore) -> Environment:
-    fresh = environment()
-    await store.insert(fresh, "127.83.1.1", SECRETS)
-    return fresh
-
-
-def control_plane(store: EnvironmentStore, world: World, now: object = None, timeout: float = 600) -> Reconciler:
-    return Reconciler(store, world, world.services(), world, now=lambda: NOW, create_timeout=timeout)
-
-
-async def settle(reconciler: Reconciler, environment_id: str) -> None:
-    """Pass after pass until it has nothing more to do."""
-    for _ in range(ROUNDS):
-        if await reconciler.reconcile(environment_id) is None:
-            return
-    raise AssertionError(f"not settled after {ROUNDS} passes")
-
-
-async def status(store: EnvironmentStore, environment_id: str) -> Status | None:
-    row = await store.by_id(environment_id)
-    return row and row.status
-
-
-async def delete(store: EnvironmentStore, environment_id: str) -> None:
-    row = await store.by_id(environment_id)
-    assert row is not None
-    assert await store.update(row, status=Status.DELETING) is not None
 
 
 async def test_create_becomes_available_and_applied(store: EnvironmentStore, made: Environment) -> None:
@@ -103,8 +63,9 @@ async def test_a_create_that_takes_too_long_fails_and_says_what_it_waited_for(
 ) -> None:
     world = World()
     world.backend.mode["worker-1"] = never()
+    seconds = itertools.count(step=100)
     reconciler = Reconciler(
-        store, world, world.services(), world, now=lambda: NOW + timedelta(seconds=601), create_timeout=600
+        store, world, world.services(), world, now=lambda: NOW, create_timeout=600, clock=lambda: float(next(seconds))
     )
     for _ in range(ROUNDS):
         await reconciler.reconcile(made.id)
@@ -112,7 +73,7 @@ async def test_a_create_that_takes_too_long_fails_and_says_what_it_waited_for(
     assert row is not None
     assert row.status is Status.CREATE_FAILED
     assert row.last_update is not None
-    assert row.last_update.error_message is not None
+    assert "Starting worker-1" in (row.last_update.error_message or "")
 
 
 async def test_a_failed_build_is_tried_again_by_the_next_create(store: EnvironmentStore, made: Environment) -> None:
@@ -170,88 +131,6 @@ async def test_changed_components_replace_the_old_ones_only_when_healthy(
     assert old < set(world.backend.components[made.id])
     await settle(reconciler, made.id)
     assert old.isdisjoint(world.backend.components[made.id])
-
-
-class _Killed(BaseException):
-    """`kill -9` of the control plane."""
-
-
-def _steps_with(goal: Goal, at: str, before: BaseException | None, after: BaseException | None) -> tuple[Step, ...]:
-    """The goal's steps; the one named fails the first time, before or after it did its work."""
-    used = {"before": before, "after": after}
-
-    def wrap(step: Step) -> Step:
-        async def run(scope: Scope) -> Outcome:
-            if used["before"] is not None:
-                error, used["before"] = used["before"], None
-                raise error
-            outcome = await step.run(scope)
-            if used["after"] is not None:
-                error, used["after"] = used["after"], None
-                raise error
-            return outcome
-
-        return replace(step, run=run) if step.name == at else step
-
-    return tuple(map(wrap, STEPS[goal]))
-
-
-EVERY_STEP = [(goal, step.name) for goal in (Goal.RUN, Goal.REMOVE) for step in STEPS[goal]]
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("goal", "step"), EVERY_STEP)
-async def test_a_kill_at_every_step_ends_in_the_same_state(
-    store: EnvironmentStore, made: Environment, monkeypatch: pytest.MonkeyPatch, goal: Goal, step: str, moment: str
-) -> None:
-    world = World()
-    kill = _Killed()
-    steps = _steps_with(goal, step, kill if moment == "before" else None, kill if moment == "after" else None)
-    monkeypatch.setitem(STEPS, goal, steps)
-
-    async def live() -> None:
-        await settle(control_plane(store, world), made.id)
-        await delete(store, made.id)
-        await settle(control_plane(store, world), made.id)
-
-    with pytest.raises(_Killed):
-        await live()
-    await settle(control_plane(store, world), made.id)
-    if goal is Goal.RUN:
-        assert await status(store, made.id) is Status.AVAILABLE
-        await delete(store, made.id)
-        await settle(control_plane(store, world), made.id)
-    assert await status(store, made.id) is None
-    assert world.left_of(made.id) == []
-
-
-@pytest.mark.parametrize(("goal", "step"), EVERY_STEP)
-async def test_a_temporary_failure_of_every_step_passes(
-    store: EnvironmentStore, made: Environment, monkeypatch: pytest.MonkeyPatch, goal: Goal, step: str
-) -> None:
-    world = World()
-    monkeypatch.setitem(STEPS, goal, _steps_with(goal, step, Temporary("away", 0.0), None))
-    reconciler = control_plane(store, world)
-    await settle(reconciler, made.id)
-    assert await status(store, made.id) is Status.AVAILABLE
-    await delete(store, made.id)
-    await settle(reconciler, made.id)
-    assert world.left_of(made.id) == []
-
-
-@pytest.mark.parametrize("step", [step.name for step in STEPS[Goal.RUN]])
-async def test_a_permanent_failure_of_every_step_fails_the_create(
-    store: EnvironmentStore, made: Environment, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    world = World()
-    error: AerodromeError = Permanent("it can't work", "the last lines")
-    monkeypatch.setitem(STEPS, Goal.RUN, _steps_with(Goal.RUN, step, error, None))
-    await settle(control_plane(store, world), made.id)
-    row = await store.by_id(made.id)
-    assert row is not None
-    assert row.status is Status.CREATE_FAILED
-    assert row.last_update is not None
-    assert row.last_update.error_message == "it can't work\nthe last lines"
 
 
 async def test_only_one_of_two_control_planes_looks(store: EnvironmentStore, made: Environment) -> None:

@@ -10,7 +10,7 @@ from aerodrome.domain.environment import Status
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.store.database import Pool, migrate
 from aerodrome.store.environments import AddressTaken, DuplicateName, EnvironmentStore
-from aerodrome.store.events import EventStore
+from aerodrome.store.events import EventStore, NewEvent
 from aerodrome.store.tokens import StoredSession, TokenStore
 from aerodrome.store.vault import Vault
 from support.world import NOW, SECRETS, environment
@@ -102,6 +102,19 @@ async def test_a_web_token_is_used_once_and_in_time(store: EnvironmentStore, poo
     assert await tokens.check_cli("late", NOW) is None, "a web token is no CLI token"
 
 
+async def test_a_clock_that_is_set_back_makes_no_token_live_longer(store: EnvironmentStore, pool: Pool) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    tokens, earlier = TokenStore(pool), NOW - timedelta(hours=1)
+    await tokens.add("web", "web", made.id, "user/a", "user/a", ["Admin"], NOW)
+    await tokens.add("cli", "cli", made.id, "user/a", "user/a", [], NOW)
+    assert await tokens.redeem_web("web", earlier) is None
+    assert await tokens.check_cli("cli", earlier) is None
+    a_little = NOW - timedelta(seconds=2)  # what a time service does
+    assert await tokens.check_cli("cli", a_little) is not None
+    assert await tokens.redeem_web("web", a_little) is not None
+
+
 async def test_a_revoked_session_stays_revoked(store: EnvironmentStore, pool: Pool) -> None:
     made = environment()
     await store.insert(made, "127.83.1.1", SECRETS)
@@ -130,6 +143,24 @@ async def test_deleting_an_environment_ends_its_sessions_and_keeps_its_events(
     history = await events.after(made.key, 0)
     assert [(event.type, event.data) for event in history] == [("create.requested", {"n": 1})]
     assert await events.after(made.key, history[-1].id) == []
+
+
+async def test_the_runtime_is_written_with_the_rest(store: EnvironmentStore) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    pinned = await store.update(made, runtime="3.3.1-py3.11-0123456789ab")
+    assert pinned is not None
+    assert pinned.runtime == "3.3.1-py3.11-0123456789ab"
+    assert await store.update(made, runtime="another") is None
+    assert await store.by_id(made.id) == pinned
+
+
+async def test_the_end_is_told_with_the_end_itself(store: EnvironmentStore, pool: Pool) -> None:
+    made = environment()
+    await store.insert(made, "127.83.1.1", SECRETS)
+    for _ in range(2):
+        await store.delete(made.id, NewEvent("status.changed", "DELETED"))
+    assert [event.message for event in await EventStore(pool).after(made.key, 0)] == ["DELETED"]
 
 
 async def test_migrations_may_run_twice_at_once(database_url: str) -> None:
