@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from aerodrome_airflow import quick_start
+
 _HERE = Path(__file__).resolve().parent
 
 
@@ -24,6 +26,8 @@ def prepare(arguments: list[str]) -> None:
 def run(arguments: list[str]) -> None:
     """`airflow ARGUMENTS`, in this process."""
     prepare(arguments)
-    from airflow.__main__ import main  # reads the environment when it is imported
+    quick_start.prepare(arguments)
+    quick_start.import_airflow()  # which reads the environment now
+    from airflow.__main__ import main
 
     main()

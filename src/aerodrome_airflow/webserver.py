@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from aerodrome_airflow import quick_start
 from aerodrome_airflow.launch import prepare
 
 
@@ -35,6 +36,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args(arguments).port
     prepare(["webserver"])
+    quick_start.prepare(["webserver"])
+    quick_start.import_airflow()
     from gunicorn.app.wsgiapp import run
 
     sys.argv = ["gunicorn", *gunicorn_arguments(port), "airflow.www.app:cached_app()"]

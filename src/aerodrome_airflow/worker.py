@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from aerodrome_airflow import quick_start, quick_tasks
 from aerodrome_airflow.launch import run
 
 
@@ -31,7 +32,10 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="aerodrome_airflow.worker", allow_abbrev=False)
     parser.add_argument("--name", required=True, help="name of the component")
     options, rest = parser.parse_known_args(arguments)
+    quick_start.rarer_garbage_collection()
+    quick_start.without_celery_plugins()
     name_node(options.name)
+    quick_tasks.install()
     run(["celery", "worker", *rest])
 
 

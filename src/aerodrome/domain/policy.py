@@ -5,7 +5,7 @@ A policy or statement that can't be read never allows; a Deny that can't be read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,17 @@ def evaluate(
     `policies` are identity policies; `boundary` and `session_policies` limit them when they aren't None. `context` has
     condition keys and their values: text, number, bool, aware datetime, or a list of those.
     """
-    known = normalise(context or {})
+    return _evaluate(policies, action, resource, normalise(context or {}), boundary, session_policies)
+
+
+def _evaluate(
+    policies: Sequence[Mapping[str, Any]],
+    action: str,
+    resource: str,
+    known: Context,
+    boundary: Mapping[str, Any] | None,
+    session_policies: Sequence[Mapping[str, Any]] | None,
+) -> Decision:
     groups: list[tuple[str, Iterable[Mapping[str, Any]]]] = [("an identity-based policy", policies)]
     if boundary is not None:
         groups.append(("a permissions boundary", (boundary,)))
@@ -71,14 +81,38 @@ def decide(principal: Principal, action: str, resource: str, context: Mapping[st
     if account not in ("", principal.account):
         return Decision(False, f"because no resource-based policy allows the {action} action")
     is_root = principal.arn == f"arn:{principal.partition}:iam::{principal.account}:root"
-    return evaluate(
+    return _evaluate(
         (_ROOT_POLICY, *principal.policies) if is_root else principal.policies,
         action,
         resource,
-        _with_caller(context or {}, principal),
-        boundary=principal.boundary,
-        session_policies=principal.session_policies,
+        _Late(lambda: normalise(_with_caller(context or {}, principal))),
+        principal.boundary,
+        principal.session_policies,
     )
+
+
+class _Late(Mapping[str, tuple[str, ...]]):
+    """Condition keys that are worked out when a policy first asks for one: most policies never do."""
+
+    __slots__ = ("_known", "_make")
+
+    def __init__(self, make: Callable[[], Context]) -> None:
+        self._make = make
+        self._known: Context | None = None
+
+    def _all(self) -> Context:
+        if self._known is None:
+            self._known = self._make()
+        return self._known
+
+    def __getitem__(self, key: str) -> tuple[str, ...]:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
 def authorise(principal: Principal, action: str, resource: str, context: Mapping[str, object] | None = None) -> None:
@@ -199,7 +233,9 @@ def _element(statement: Mapping[str, Any], name: str, test: Any) -> bool | None:
 
 
 def _action_matches(pattern: str, action: str) -> bool | None:
-    if pattern != "*" and ":" not in pattern:
+    if pattern == "*":
+        return True
+    if ":" not in pattern:
         return None
     parsed = parse(pattern.lower(), None)
     return None if parsed is None else matches(parsed, action.lower())

@@ -10,11 +10,13 @@ import httpx
 
 from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan, broker_prefix
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.observe.workers import ping_workers
 
+# Seconds that workers get to answer. Who isn't there yet takes all of them; it comes up in between, and is asked again.
+_PATIENCE, _PATIENCE_AT_START = 2.0, 0.7
 _TIMEOUT = 15.0  # seconds: a web server that is busy starting tasks on a small machine is slow, not sick
 
 
@@ -29,10 +31,11 @@ class HealthChecks:
     ) -> Mapping[str, str]:
         del secrets
         version = versions.get(environment.desired["AirflowVersion"])
+        patience = _PATIENCE_AT_START if environment.status is Status.CREATING else _PATIENCE
         async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
             web, workers = await asyncio.gather(
                 asyncio.gather(*(self._web(client, c, observed) for c in plan.of(ComponentKind.WEB_SERVER))),
-                self._workers(environment.id, plan),
+                self._workers(environment.id, plan, patience),
             )
         problems: dict[str, str] = {slot: problem for slot, problem, _ in web if problem} | workers
         reports = [report for _, problem, report in web if not problem]
@@ -55,9 +58,9 @@ class HealthChecks:
             return component.slot, f"answers {response.status_code}, metadatabase {report.get('metadatabase')}", {}
         return component.slot, "", report
 
-    async def _workers(self, environment_id: str, plan: Plan) -> dict[str, str]:
+    async def _workers(self, environment_id: str, plan: Plan, patience: float) -> dict[str, str]:
         slots = {versions.worker_node(c.name): c.slot for c in plan.of(ComponentKind.WORKER)}
-        answered = await ping_workers(self._broker_url, broker_prefix(environment_id), list(slots))
+        answered = await ping_workers(self._broker_url, broker_prefix(environment_id), list(slots), patience)
         return {slot: "does not answer through the broker yet" for node, slot in slots.items() if node not in answered}
 
 
