@@ -1,7 +1,6 @@
-"""How long until an environment can work, and how much memory it takes, beside `airflow standalone`.
+"""How long until an environment can work, and what memory it takes, beside `airflow standalone`.
 
-Both sides: the same Airflow, the same Python, the same compiled runtime, on this machine, one after the other. Prints
-raw times and ratios, and writes JSON. `--quick` does one round; the default is the median of five.
+Both sides: the same Airflow, the same Python, the same compiled runtime, on this machine, in turns.
 """
 
 from __future__ import annotations
@@ -9,206 +8,118 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import signal
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import httpx
+from aerodrome.domain.versions import VERSIONS
+from bench import managed, standalone
+from bench.measure import Figure, Report, Samples, Target
+from bench.plot import plot
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from aerodrome.cli.demo_data import dag_file
-from aerodrome.machineroom import shell
-from support.postgres import free_port
-from support.site import Site, wait_for
-
-VERSION = "3.3.1"
-PARTS = ("scheduler", "triggerer", "dag_processor", "metadatabase")
-
-
-def pss(pids: list[int]) -> float:
-    """Proportional set size in MB: shared pages counted once."""
-    total = 0
-    for pid in pids:
-        try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return total / 1000
-
-
-def tree(root: int) -> list[int]:
-    """A process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(entry))
-    found, todo = [], [root]
-    while todo:
-        found.append(pid := todo.pop())
-        todo += children.get(pid, [])
-    return found
-
-
-def pids_of(site: Site, *, environments: bool) -> list[int]:
-    """Processes of the environments' components, or of the machine room."""
-    records = [entry for entry in (site.layout.run / "pids").iterdir() if ("." in entry.name) == environments]
-    roots = [int(entry.read_text().split()[0]) for entry in records if not entry.name.startswith("runtimes.")]
-    return [pid for root in roots for pid in tree(root)]
-
-
-def elapsed(what: str, look: Callable[[], Any], started: float) -> float:
-    wait_for(what, look, 300)
-    return time.monotonic() - started
-
-
-def ours(site: Site, name: str) -> dict[str, float]:
-    """CreateEnvironment until AVAILABLE, until the first succeeded DAG run; memory once idle."""
-    mwaa = site.client("mwaa")
-    described = mwaa.get_environment(Name="demo")["Environment"]
-    members = ("SourceBucketArn", "DagS3Path", "ExecutionRoleArn", "NetworkConfiguration")
-    started = time.monotonic()
-    mwaa.create_environment(Name=name, **{member: described[member] for member in members})
-    available = elapsed(
-        "AVAILABLE", lambda: mwaa.get_environment(Name=name)["Environment"]["Status"] == "AVAILABLE", started
-    )
-
-    def call(path: str, method: str = "GET", **rest: Any) -> Any:
-        try:
-            return mwaa.invoke_rest_api(Name=name, Path=path, Method=method, **rest)["RestApiResponse"]
-        except mwaa.exceptions.RestApiClientException:
-            return None
-
-    wait_for("the DAG", lambda: call("/dags/hello"))
-    call("/dags/hello", "PATCH", Body={"is_paused": False})
-    wait_for("a run", lambda: call("/dags/hello/dagRuns", "POST", Body={"logical_date": None}))
-    first = elapsed("success", lambda: call("/dags/hello/dagRuns")["dag_runs"][0]["state"] == "success", started)
-    mwaa.delete_environment(Name=name)
-    wait_for("the delete", lambda: name not in mwaa.list_environments()["Environments"])
-    return {"healthy": available, "first run": first}
-
-
-@contextmanager
-def standalone(python: Path, home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    port = free_port()
-    (home / "dags").mkdir(parents=True)
-    (home / "dags" / "hello.py").write_bytes(dag_file("hello.py"))
-    variables = {
-        "PATH": f"{python.parent}:/usr/bin:/bin",
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-    }
-    process = subprocess.Popen(
-        [python.parent / "airflow", "standalone"],
-        env=variables,
-        cwd=home,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process, port
-    finally:
-        for pid in tree(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
-
-
-def peer(python: Path) -> dict[str, float]:
-    """`airflow standalone` from an empty home until healthy, until the first succeeded DAG run; memory then."""
-    home = Path(tempfile.mkdtemp(prefix="aero-bench-", dir="/tmp"))
-    started = time.monotonic()
-    try:
-        with (
-            standalone(python, home) as (process, port),
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,
-        ):
-
-            def healthy() -> bool:
-                try:
-                    report = http.get("/api/v2/monitor/health").json()
-                except (httpx.HTTPError, ValueError):
-                    return False
-                return all((report.get(part) or {}).get("status") == "healthy" for part in PARTS)
-
-            up = elapsed("standalone", healthy, started)
-            token = http.get("/auth/token").json()["access_token"]
-            http.headers["Authorization"] = f"Bearer {token}"
-            wait_for("the DAG", lambda: http.get("/api/v2/dags/hello").status_code == 200)
-            http.patch("/api/v2/dags/hello", json={"is_paused": False})
-            run = http.post("/api/v2/dags/hello/dagRuns", json={"logical_date": None}, timeout=30).json()["dag_run_id"]
-            path = f"/api/v2/dags/hello/dagRuns/{run}"
-            first = elapsed("success", lambda: http.get(path).json()["state"] == "success", started)
-            return {"healthy": up, "first run": first, "memory": pss(tree(process.pid))}
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+# Of the time or memory of the peer, or in MB.
+TARGETS = {
+    "3.3.1": {"available": 1.25, "first run": 1.4, "environment": 1300.0},
+    "2.11.2": {"available": 0.65, "first run": 0.65, "environment": 1900.0},
+}
+ROOM = 250.0  # MB
+_ALONE = "the idle machine room, no environment"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round instead of the median of five")
-    parser.add_argument("--json", type=Path, default=Path("bench-create.json"), help="where the figures go")
+    parser.add_argument("--versions", default=",".join(VERSIONS), help="versions of Airflow, with commas between")
+    parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON and the plot")
     arguments = parser.parse_args()
-    rounds = 1 if arguments.quick else 5
-    home = Path(tempfile.mkdtemp(prefix="aero-bench-", dir="/tmp"))
-    home.chmod(0o711)
-    site = Site(home)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["AWS_DISABLE_HOST_PREFIX_INJECTION"] = "true"
-    try:
-        started = time.monotonic()
-        site.aerodrome("demo")
-        cold = time.monotonic() - started
-        site.variables = shell.variables(site.layout, site.installation)
-        time.sleep(20)  # let the first environment come to rest
-        memory = pss(pids_of(site, environments=True))
-        room = pss(pids_of(site, environments=False))
-        (python,) = site.layout.runtimes.glob(f"{VERSION}-*/bin/python")
-        second = ours(site, "second")  # beside the demo's environment, which idles
-        mine = [ours(site, f"bench-{number}") for number in range(rounds)]
-        site.aerodrome("down", "--now")
-        theirs = [peer(python) for _ in range(rounds)]
-    finally:
-        site.aerodrome("down", "--now", check=False)
-        site.aerodrome("purge", "--yes", check=False)
-        shutil.rmtree(home, ignore_errors=True)
-    figures: dict[str, Any] = {
-        "airflow": VERSION,
-        "rounds": rounds,
-        "cold demo, s": cold,
-        "second environment, s": second,
-        "machine room and control plane, MB": room,
-        "idle environment, MB": memory,
-        "ours": mine,
-        "standalone": theirs,
-    }
-    arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"Airflow {VERSION}, median of {rounds}; an idle environment runs beside ours")
-    for figure in ("healthy", "first run"):
-        a = statistics.median(round_[figure] for round_ in mine)
-        b = statistics.median(round_[figure] for round_ in theirs)
-        print(f"{figure:>12}: Aerodrome {a:5.1f} s   airflow standalone {b:5.1f} s   ratio {a / b:.2f}")
-    b = statistics.median(round_["memory"] for round_ in theirs)
-    print(f"{'memory':>12}: environment {memory:.0f} MB + machine room {room:.0f} MB   airflow standalone {b:.0f} MB")
-    print(f"{'cold':>12}: from nothing to a checked DAG run {cold:.1f} s (download and build included)")
+    rounds = 1 if arguments.quick else 5
+    for version in arguments.versions.split(","):
+        report = _measure(version, rounds)
+        report.print()
+        (arguments.out / f"create-{version}.json").write_text(json.dumps(report.document(), indent=2) + "\n")
+        plot(report, arguments.out / f"create-{version}.png")
+
+
+def _measure(version: str, rounds: int) -> Report:
+    with managed.installation() as site:
+        cold = managed.cold(site, version)
+        members = managed.furnish(site)
+        second = managed.measure(site, "second", members, version)
+        idle = managed.memory_of(site)
+        managed.delete(site, "demo")
+        python = managed.runtime(site, version)
+        mine: list[managed.Made] = []
+        theirs: list[standalone.Start] = []
+        for number in range(rounds):
+            mine.append(managed.measure(site, f"bench-{number}", members, version))
+            theirs.append(standalone.measure(python, version))
+    report = Report(f"Airflow {version}: from nothing to work", "airflow standalone", rounds)
+    report.figures += _figures(version, mine, theirs, second, idle)
+    report.figures += _cold_figures(cold)
+    parts = ", ".join(f"{name} {size:.0f}" for name, size in sorted(idle.parts.items(), key=lambda item: -item[1]))
+    report.notes.append(
+        f"airflow standalone: healthy, and a run triggered as soon as its API takes one; a database in a file, tasks"
+        f" without a broker. Machine room in MB: {parts}."
+    )
+    return report
+
+
+def _figures(
+    version: str,
+    mine: Sequence[managed.Made],
+    theirs: Sequence[standalone.Start],
+    second: managed.Made,
+    idle: managed.Memory,
+) -> list[Figure]:
+    asked = TARGETS.get(version, {})
+
+    def target(kind: str, name: str) -> Target | None:
+        return Target(kind, asked[name]) if name in asked else None
+
+    healthy = Samples([start.healthy for start in theirs])
+    first_run = Samples([start.first_run for start in theirs])
+    beside = "the idle environment `demo`"
+    return [
+        Figure(
+            "CreateEnvironment to AVAILABLE, runtime built",
+            "s",
+            Samples([made.available for made in mine]),
+            healthy,
+            target("ratio", "available"),
+            _ALONE,
+        ),
+        Figure(
+            "to the first succeeded DAG run",
+            "s",
+            Samples([made.first_run for made in mine]),
+            first_run,
+            target("ratio", "first run"),
+            _ALONE,
+        ),
+        Figure("second environment, to AVAILABLE", "s", Samples([second.available]), None, None, beside),
+        Figure("second environment, to its first run", "s", Samples([second.first_run]), None, None, beside),
+        Figure(
+            "memory of an idle environment",
+            "MB",
+            Samples([made.memory for made in mine]),
+            Samples([start.memory for start in theirs]),
+            target("most", "environment"),
+            _ALONE,
+        ),
+        Figure(
+            "memory of control plane and machine room", "MB", Samples([idle.room]), None, Target("most", ROOM), beside
+        ),
+    ]
+
+
+def _cold_figures(cold: managed.Cold) -> list[Figure]:
+    whole = "nothing: an empty home, an empty cache"
+    return [
+        Figure("cold `aerodrome demo`, to a checked result", "s", Samples([cold.whole]), beside=whole, panel="once"),
+        Figure("of it, downloading Airflow", "s", Samples([cold.download]), beside=whole, panel="once"),
+        Figure("of it, building the runtime", "s", Samples([cold.build]), beside=whole, panel="once"),
+    ]
 
 
 if __name__ == "__main__":

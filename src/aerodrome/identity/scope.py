@@ -57,7 +57,7 @@ class Claim:
 
     @property
     def signed_at(self) -> datetime:
-        return datetime.strptime(self.stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return _moment(self.stamp)
 
 
 def parse_scope(headers: Headers | Mapping[str, str], query: bytes | str) -> Scope | None:
@@ -210,9 +210,15 @@ def _check_stamp(stamp: str, scope: Scope) -> None:
 
 def _is_stamp(text: str) -> bool:
     try:
-        return bool(_STAMP.fullmatch(text) and datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
+        return bool(_STAMP.fullmatch(text) and _moment(text))
     except ValueError:
         return False
+
+
+def _moment(stamp: str) -> datetime:
+    """Of a text that has the form; `strptime` would take a tenth of the time of a whole request."""
+    year, month, day = int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8])
+    return datetime(year, month, day, int(stamp[9:11]), int(stamp[11:13]), int(stamp[13:15]), tzinfo=UTC)
 
 
 def _only(values: list[str], name: str) -> str | None:

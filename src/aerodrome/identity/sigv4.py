@@ -188,9 +188,9 @@ def _signature(secret: str, claim: Claim, canonical: bytes) -> str:
     scope = claim.scope
     key = f"AWS4{secret}".encode()
     for part in (scope.date, scope.region, scope.service, "aws4_request"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        key = hmac.digest(key, part.encode(), "sha256")
     text = f"{ALGORITHM}\n{claim.stamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def _invalid(message: str) -> ApiError:

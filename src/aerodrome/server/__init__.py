@@ -1,1 +1,6 @@
 """The control plane: the composition root. The only wide importer."""
+
+import sys
+
+# httpx brings its own command line along when it can, and rich and pygments with it: 3 MB that nobody uses here.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: "can't be imported"

@@ -13,6 +13,7 @@ import uvloop
 from aerodrome.errors import AerodromeError
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import load
+from aerodrome.server import logs
 from aerodrome.server.compose import run
 from aerodrome.settings import Settings, registry_variables, service_endpoints
 
@@ -22,9 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="aerodrome.server", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="AERODROME_HOME of the installation to serve")
     layout = Layout(parser.parse_args().home.absolute())
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "httpcore", "botocore", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logs.start()
     try:
         installation = load(layout)
         settings = Settings(home=layout.home)

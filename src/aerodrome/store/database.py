@@ -13,10 +13,22 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from aerodrome.errors import Temporary
+from aerodrome.store.reading import Reader
 
-Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
+    """Connections for transactions; `reader` for reads that need none."""
+
+    reader: Reader
+
+
 _MIGRATION_LOCK = 4610_0001
 DATABASE = "aerodrome"
+_OF = "FROM environments WHERE partition = $1 AND account = $2 AND region = $3"
+READS = {  # what `Pool.reader` is asked
+    "version_of_environment": f"SELECT id, generation {_OF} AND name = $4",
+    "names_of_environments": (f'SELECT name {_OF} AND name COLLATE "C" > $4 ORDER BY name COLLATE "C" LIMIT $5'),
+}
 
 
 async def create_database(server_url: str) -> str:
@@ -58,7 +70,7 @@ async def migrate(url: str) -> list[str]:
 async def open_pool(url: str, *, size: int = 12) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections, each checked before use, so that a restarted server is survived."""
     options: dict[str, Any] = {"row_factory": dict_row}
-    pool: Pool = AsyncConnectionPool(
+    pool = Pool(
         url,
         min_size=2,
         max_size=size,
@@ -66,11 +78,15 @@ async def open_pool(url: str, *, size: int = 12) -> AsyncIterator[Pool]:
         check=AsyncConnectionPool.check_connection,
         open=False,
         timeout=10,
+        max_idle=60,  # seconds; each costs the server 3 MB
     )
+    pool.reader = Reader(url, READS)
     await pool.open(wait=True)
     try:
+        await pool.reader.open()
         yield pool
     finally:
+        await pool.reader.close()
         await pool.close()
 
 
@@ -79,10 +95,12 @@ async def transaction(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
     """One transaction.
 
     Raises:
-        Temporary: the database is away for a moment.
+        Temporary: the database is away for a moment, or its disk is full.
     """
     try:
         async with pool.connection() as connection, connection.transaction():
             yield connection
+    except psycopg.errors.DiskFull as error:
+        raise Temporary(f"The database's disk is full; free some space: {error}", retry_after=5.0) from error
     except (psycopg.OperationalError, PoolTimeout) as error:
         raise Temporary(f"The database is away: {error}", retry_after=1.0) from error

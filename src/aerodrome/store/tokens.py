@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from aerodrome.store.database import Pool, transaction
 
 TOKEN_LIFETIME = timedelta(seconds=60)  # mwaa-spec 7.2
+# What expires later than this was made before the clock was set back: it would live on for as long as that took back.
+_LATEST = 2 * TOKEN_LIFETIME
 
 
 def digest(secret: str) -> bytes:
@@ -59,8 +61,8 @@ class TokenStore:
         async with transaction(self._pool) as connection:
             rows = await connection.execute(
                 "UPDATE tokens SET redeemed_at = %s WHERE hash = %s AND kind = 'web' AND redeemed_at IS NULL"
-                " AND expires_at > %s RETURNING environment_id, username, iam_identity, roles",
-                (now, digest(token), now),
+                " AND expires_at > %s AND expires_at < %s RETURNING environment_id, username, iam_identity, roles",
+                (now, digest(token), now, now + _LATEST),
             )
             row = await rows.fetchone()
         return None if row is None else Redeemed(**{**row, "roles": tuple(row["roles"])})
@@ -70,8 +72,8 @@ class TokenStore:
         async with transaction(self._pool) as connection:
             rows = await connection.execute(
                 "SELECT environment_id, username, iam_identity, roles FROM tokens"
-                " WHERE hash = %s AND kind = 'cli' AND expires_at > %s",
-                (digest(token), now),
+                " WHERE hash = %s AND kind = 'cli' AND expires_at > %s AND expires_at < %s",
+                (digest(token), now, now + _LATEST),
             )
             row = await rows.fetchone()
         return None if row is None else Redeemed(**{**row, "roles": tuple(row["roles"])})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from botocore.model import ListShape, OperationModel, ServiceModel, Shape, StructureShape
@@ -14,6 +15,7 @@ from aerodrome.errors import ApiError
 from aerodrome.wire.values import structure_to_json, timestamp_to_text, to_json
 
 _JSON = "application/json"
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,11 @@ def output_reply(operation: OperationModel, output: Mapping[str, Any], request_i
     if not isinstance(shape, StructureShape):
         return Reply(status, headers, b"{}")
     inside = dict(output)
-    for name, member in shape.members.items():
-        location = member.serialization.get("location")
-        if location is None or inside.get(name) is None:
+    for name, member in _outside_of_body(shape):
+        value = inside.pop(name, None)
+        if value is None:
             continue
-        value = inside.pop(name)
-        if location == "statusCode":
+        if member.serialization["location"] == "statusCode":
             status = int(value)
         else:
             headers.update(_headers(name, member, value))
@@ -53,6 +54,11 @@ def output_reply(operation: OperationModel, output: Mapping[str, Any], request_i
         return Reply(status, headers, _dump(structure_to_json(shape, inside)))
     value = inside.get(payload)
     return Reply(status, headers, b"" if value is None else _payload(shape.members[payload], value))
+
+
+@lru_cache(maxsize=1024)
+def _outside_of_body(shape: StructureShape) -> Sequence[tuple[str, Shape]]:
+    return [(name, member) for name, member in shape.members.items() if "location" in member.serialization]
 
 
 def _headers(name: str, member: Shape, value: Any) -> dict[str, str]:
@@ -95,4 +101,4 @@ def error_reply(model: ServiceModel, error: ApiError, request_id: str) -> Reply:
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")

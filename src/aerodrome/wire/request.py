@@ -39,6 +39,8 @@ def parse_request(
 
 
 def _query(raw_query: str) -> dict[str, list[str]]:
+    if not raw_query:
+        return {}
     if not raw_query.isascii():
         raise serialization_error("The query string isn't percent-encoded.")
     try:

@@ -48,16 +48,15 @@ class Routes:
             ApiError: `UnknownOperationException`, 404 when no operation has the path, 405 when one has it for
                 another method; `SerializationException`, 400 when a label isn't UTF-8.
         """
-        path = path.partition("?")[0]
-        pairs = set(parse_qsl(query, keep_blank_values=True))
-        candidates = [(route, hit) for route in self._routes if (hit := route.path.fullmatch(path))]
-        candidates = [(route, hit) for route, hit in candidates if route.query <= pairs]
-        for route, hit in candidates:
-            if route.method == method.upper():
+        path, method = path.partition("?")[0], method.upper()
+        pairs = set(parse_qsl(query, keep_blank_values=True)) if query else set()
+        for route in self._routes:
+            if route.method == method and route.query <= pairs and (hit := route.path.fullmatch(path)):
                 return Match(route.operation, dict(zip(route.labels, map(_decode, hit.groups()), strict=True)))
-        if candidates:
-            allowed = ", ".join(sorted({route.method for route, _ in candidates}))
-            raise ApiError("UnknownOperationException", f"This path takes {allowed}, not {method.upper()}.", 405)
+        allowed = {route.method for route in self._routes if route.query <= pairs and route.path.fullmatch(path)}
+        if allowed:
+            methods = ", ".join(sorted(allowed))
+            raise ApiError("UnknownOperationException", f"This path takes {methods}, not {method}.", 405)
         raise ApiError("UnknownOperationException", "No operation of this service has this method and path.", 404)
 
 

@@ -9,9 +9,10 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache, partial
 from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
@@ -22,6 +23,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _BITS = {"integer": 32, "long": 64}
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_SHAPES = 4096  # shapes whose writers are kept; a service has some hundreds
 _WORDS = {
     str: "STRING_VALUE",
     int: "NUMBER_VALUE",
@@ -178,30 +180,67 @@ def to_json(shape: Shape, value: Any) -> Any:
     Raises:
         ValueError: the value has a member that the shape hasn't: our mistake, never the caller's.
     """
-    if isinstance(shape, StructureShape):
-        if shape.is_document_type:
-            return value
-        return structure_to_json(shape, value)
-    if isinstance(shape, ListShape):
-        return [to_json(shape.member, item) for item in value if item is not None]
-    if isinstance(shape, MapShape):
-        return {key: to_json(shape.value, item) for key, item in value.items() if item is not None}
-    if shape.type_name == "timestamp":
-        return _timestamp_to_json(shape, value)
-    if shape.type_name == "blob":
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, float) and not math.isfinite(value):
-        return next(word for word, known in _NOT_FINITE.items() if str(known) == str(value))
-    return value
+    return _writer(shape)(value)
 
 
 def structure_to_json(shape: StructureShape, value: Mapping[str, Any]) -> dict[str, Any]:
     """The members of a structure that are set, by their names on the wire."""
-    unknown = sorted(set(value) - set(shape.members))
-    if unknown:
+    members = _members(shape)
+    if not value.keys() <= members.keys():
+        unknown = sorted(value.keys() - members.keys())
         raise ValueError(f"the model's shape {shape.name} has no member {', '.join(unknown)}")
-    members = ((shape.members[name], name, item) for name, item in value.items() if item is not None)
-    return {member.serialization.get("name", name): to_json(member, item) for member, name, item in members}
+    result: dict[str, Any] = {}
+    for name, item in value.items():
+        if item is not None:
+            key, writer = members[name]
+            result[key] = writer(item)
+    return result
+
+
+# A shape's writer is found once: asking the model anew for every member of every answer was half of an answer's cost.
+@lru_cache(maxsize=_SHAPES)
+def _members(shape: StructureShape) -> Mapping[str, tuple[str, Callable[[Any], Any]]]:
+    """Member -> its name on the wire, and what writes it."""
+    return {name: (member.serialization.get("name", name), _writer(member)) for name, member in shape.members.items()}
+
+
+@lru_cache(maxsize=_SHAPES)
+def _writer(shape: Shape) -> Callable[[Any], Any]:
+    if isinstance(shape, StructureShape):
+        return _as_it_is if shape.is_document_type else partial(structure_to_json, shape)
+    if isinstance(shape, ListShape):
+        return partial(_list_to_json, shape)
+    if isinstance(shape, MapShape):
+        return partial(_map_to_json, shape)
+    if shape.type_name == "timestamp":
+        return partial(_timestamp_to_json, shape)
+    if shape.type_name == "blob":
+        return _blob_to_json
+    return _scalar_to_json
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _list_to_json(shape: ListShape, value: Iterable[Any]) -> list[Any]:
+    writer = _writer(shape.member)
+    return [writer(item) for item in value if item is not None]
+
+
+def _map_to_json(shape: MapShape, value: Mapping[str, Any]) -> dict[str, Any]:
+    writer = _writer(shape.value)
+    return {key: writer(item) for key, item in value.items() if item is not None}
+
+
+def _blob_to_json(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+def _scalar_to_json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return next(word for word, known in _NOT_FINITE.items() if str(known) == str(value))
+    return value
 
 
 def _timestamp_to_json(shape: Shape, value: datetime) -> Any:
