@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from aerodrome.domain.plan import broker_user
+from support import traces
 from support.site import Site, wait_for
 
 
@@ -72,46 +75,110 @@ def status(site: Site, name: str) -> str | None:
         return "away"
 
 
-def traces(site: Site) -> list[str]:
-    """Everything of environments other than demo that is left anywhere."""
-    installation = site.installation
-    (demo,) = [entry.name for entry in site.layout.environments.iterdir() if (entry / "content" / "dags").exists()]
-    with psycopg.connect(f"{installation.postgres_url}/postgres") as connection:
-        databases = [row[0] for row in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'env_%'")]
-        roles = [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'env_%'")]
-    left = [f"database {name}" for name in databases if demo not in name]
-    left += [f"role {name}" for name in roles if demo not in name]
-    entries = [entry for entry in site.layout.environments.iterdir() if entry.is_dir()]
-    others = [entry.name for entry in entries if entry.name not in (demo, "runtimes")]
-    left += [f"directory {name}" for name in others]
-    pids = (entry.name for entry in (site.layout.run / "pids").iterdir() if "." in entry.name)
-    left += [f"process {name}" for name in pids if not name.startswith((demo, "runtimes"))]
-    return left
+def is_gone(site: Site, name: str) -> bool:
+    return status(site, name) is None
 
 
-def test_the_same_name_in_another_region_killed_in_create_and_in_delete(site: Site) -> None:
-    """kill -9 of the control plane in the middle of a create and of a delete: both finish after its restart."""
-    there = site.client("mwaa", region="eu-central-1")
-    there.create_environment(**creation(site, Name="demo"))
+ELSEWHERE = "eu-central-1"
 
-    def there_status() -> str | None:
+
+def elsewhere(site: Site, name: str) -> Callable[[], str | None]:
+    """Status of the environment of that name in another region."""
+    mwaa = site.client("mwaa", region=ELSEWHERE)
+
+    def look() -> str | None:
         try:
-            return str(there.get_environment(Name="demo")["Environment"]["Status"])
-        except there.exceptions.ResourceNotFoundException:
+            return str(mwaa.get_environment(Name=name)["Environment"]["Status"])
+        except mwaa.exceptions.ResourceNotFoundException:
             return None
         except (ClientError, BotoCoreError):
             return "away"
 
-    for _ in range(3):
-        time.sleep(2)
+    return look
+
+
+def kill_at(site: Site, moments: dict[str, Callable[[], Any]]) -> list[str]:
+    """`kill -9` of the control plane as soon as each of the moments has come, one after the other; the moments."""
+    for what, has_come in moments.items():
+        deadline = time.monotonic() + 120
+        while not has_come():
+            assert time.monotonic() < deadline, f"waited in vain for: {what}"
+            time.sleep(0.02)
         kill_control_plane(site)
-    wait_for("AVAILABLE after the kills", lambda: there_status() == "AVAILABLE", 180)
-    assert status(site, "demo") == "AVAILABLE"
+    return list(moments)
+
+
+def test_the_same_name_in_another_region_killed_in_create_and_in_delete(site: Site) -> None:
+    """kill -9 of the control plane in the middle of steps of a create and of a delete: the same end, nothing left."""
+    there = site.client("mwaa", region=ELSEWHERE)
+    look = elsewhere(site, "demo")
+    before = status(site, "demo")
+    there.create_environment(**creation(site, Name="demo"))
+    made = traces.row(site, "demo", ELSEWHERE)
+    assert made is not None
+    directory = site.layout.environment(made.id)
+    kill_at(
+        site,
+        {
+            "the row alone": lambda: True,
+            "its user at the broker": lambda: broker_user(made.id) in traces.broker_users(site),
+            "its role in PostgreSQL": lambda: f"env_{made.id}" in traces.roles(site),
+            "its database": lambda: f"env_{made.id}" in traces.databases(site),
+            "the first of its programs": lambda: traces.programs(site, made.id),
+            "its web server's route": lambda: traces.answers(made.host),
+        },
+    )
+    wait_for("AVAILABLE after the kills", lambda: look() == "AVAILABLE", 180)
+    assert status(site, "demo") == before
+    user = traces.system_user(site, made.id)
     there.delete_environment(Name="demo")
-    kill_control_plane(site)
-    wait_for("the end of the delete", lambda: there_status() is None, 120)
-    assert status(site, "demo") == "AVAILABLE"
-    wait_for("nothing to be left", lambda: not traces(site), 30)
+    kill_at(
+        site,
+        {
+            "the delete is asked for": lambda: True,
+            "a component is gone": lambda: len(list((site.layout.run / "pids").glob(f"{made.id}.*"))) < 5,
+            "all components are gone": lambda: not list((site.layout.run / "pids").glob(f"{made.id}.*")),
+            "the broker's user is gone": lambda: broker_user(made.id) not in traces.broker_users(site),
+            "the database is gone": lambda: f"env_{made.id}" not in traces.databases(site),
+            "the files are gone": lambda: not directory.exists(),
+        },
+    )
+    wait_for("the end of the delete", lambda: look() is None, 120)
+    assert traces.of_environment(site, made, user.pw_uid if user else None) == []
+    assert traces.of_nobody(site) == []
+    assert status(site, "demo") == before
+
+
+def test_three_at_once(site: Site) -> None:
+    """Three environments created together, the control plane answering meanwhile; deleted together, without a trace."""
+    mwaa = site.client("mwaa")
+    names = ["one", "two", "three"]
+    for name in names:
+        mwaa.create_environment(**creation(site, Name=name))
+    slowest = 0.0
+
+    def statuses() -> list[str | None]:
+        nonlocal slowest
+        began = time.monotonic()
+        found = [str(mwaa.get_environment(Name=name)["Environment"]["Status"]) for name in names]
+        slowest = max(slowest, (time.monotonic() - began) / len(names))
+        assert "CREATE_FAILED" not in found
+        return list(found)
+
+    wait_for("three AVAILABLE environments", lambda: statuses() == ["AVAILABLE"] * 3, 300)
+    assert slowest < 5, f"GetEnvironment took {slowest:.1f} s while three environments started"
+    made = [found for name in names if (found := traces.row(site, name, site.installation.region))]
+    assert len({environment.host for environment in made}) == 3
+    for environment in made:
+        assert mwaa.invoke_rest_api(Name=environment.name, Path="/dags", Method="GET")["RestApiStatusCode"] == 200
+    users = [traces.system_user(site, environment.id) for environment in made]
+    for name in names:
+        mwaa.delete_environment(Name=name)
+    for name in names:
+        wait_for(f"the end of {name}", partial(is_gone, site, name))
+    for environment, user in zip(made, users, strict=True):
+        assert traces.of_environment(site, environment, user.pw_uid if user else None) == []
+    assert traces.of_nobody(site) == []
 
 
 def test_deleting_what_is_being_created(site: Site) -> None:
@@ -122,7 +189,7 @@ def test_deleting_what_is_being_created(site: Site) -> None:
     with pytest.raises(mwaa.exceptions.ValidationException, match="DELETING"):
         mwaa.delete_environment(Name="second")
     wait_for("the end of the delete", lambda: status(site, "second") is None)
-    assert traces(site) == []
+    assert traces.of_nobody(site) == []
 
 
 def test_down_and_up_bring_everything_back(site: Site) -> None:

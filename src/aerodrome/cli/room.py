@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ from aerodrome.errors import AerodromeError
 from aerodrome.layout import Layout
 from aerodrome.machineroom import control, purge, shell, stop
 from aerodrome.machineroom.installation import load
-from aerodrome.machineroom.living import living_programs
+from aerodrome.machineroom.living import lasts, living_programs
 from aerodrome.machineroom.progress import Silent
 from aerodrome.settings import Settings
 
@@ -89,10 +90,7 @@ async def _tidy(layout: Layout) -> None:
 
 
 async def _follow(layout: Layout) -> None:
-    async def alive() -> bool:
-        return await living_programs(layout) is not None
-
-    await follow(layout.log / f"{control.NAME}.log", _write, alive)
+    await follow(layout.log / f"{control.NAME}.log", _write, partial(lasts, layout))
 
 
 def _write(text: str) -> None:

@@ -6,18 +6,24 @@ its reconciler starts nothing. `up` takes it away.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
 
 
+def sign(layout: Layout) -> Path:
+    return layout.run / "draining"
+
+
 def begin(layout: Layout) -> None:
-    write_file(layout.run / "draining", "", 0o600)
+    write_file(sign(layout), "", 0o600)
 
 
 def end(layout: Layout) -> None:
-    (layout.run / "draining").unlink(missing_ok=True)
+    sign(layout).unlink(missing_ok=True)
 
 
 def is_draining(layout: Layout) -> bool:
     """For the reconciler: whether nothing may be started now."""
-    return (layout.run / "draining").exists()
+    return sign(layout).exists()

@@ -11,7 +11,7 @@ from typing import Any
 from aerodrome import pki
 from aerodrome.errors import Temporary
 from aerodrome.layout import Layout
-from aerodrome.machineroom import cloud, control, draining, home, postgres, prepare, programs, users, valkey
+from aerodrome.machineroom import cloud, control, draining, guard, home, postgres, prepare, programs, users, valkey
 from aerodrome.machineroom.installation import Installation, load
 from aerodrome.machineroom.living import living_programs
 from aerodrome.machineroom.lock import only_us
@@ -19,7 +19,7 @@ from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.progress import Progress, timed
 from aerodrome.machineroom.threads import to_its_end
 from aerodrome.machineroom.waiting import Check, PortLost, http_check, once, until_healthy
-from aerodrome.supervision import Program, Supervisor, end_leftovers, leftovers
+from aerodrome.supervision import Program, Supervisor, end_leftovers, leftovers, read_on
 
 _RECOVERY = 600.0  # seconds that a server may take to recover its data after a crash
 _PORT_ATTEMPTS = 3  # when another installation starts in the same second
@@ -59,11 +59,13 @@ async def up(
     progress: Progress,
     *,
     control_program: control.Control = control.program,
+    comeback: tuple[str, ...] | None = None,
 ) -> Up:
     """Bring the installation to where everything of the machine room answers.
 
-    `surroundings` is the part of the caller's environment that the control plane is handed. Cancelling leaves a state
-    that the next `up` repairs or `down` ends.
+    `surroundings` is the part of the caller's environment that the control plane is handed. `comeback` is the command
+    that does this again by itself when supervisord was killed. Cancelling leaves a state that the next `up` repairs or
+    `down` ends.
 
     Raises:
         Permanent: it can't start; says what to do. Temporary: the machine was too slow.
@@ -72,14 +74,15 @@ async def up(
     await asyncio.to_thread(home.check_machine)
     await asyncio.to_thread(home.check_home, layout)
     await asyncio.to_thread(home.make_home, layout)
+    guarding = guard.program(layout, surroundings, comeback or guard.comeback())
     async with only_us(layout, "up", progress.notice):
         for _ in range(_PORT_ATTEMPTS):
             try:
-                return await _up(layout, wanted, surroundings, progress, control_program)
+                return await _up(layout, wanted, surroundings, progress, control_program, guarding)
             except PortLost as error:
                 progress.notice(f"{error.args[0].partition('. Run')[0]}; choosing again.")
                 await _take_away(layout, error.program)
-        return await _up(layout, wanted, surroundings, progress, control_program)
+        return await _up(layout, wanted, surroundings, progress, control_program, guarding)
 
 
 async def _up(
@@ -88,6 +91,7 @@ async def _up(
     surroundings: Mapping[str, str],
     progress: Progress,
     control_program: control.Control,
+    guarding: Program,
 ) -> Up:
     living = await living_programs(layout)
     if not living:
@@ -104,6 +108,8 @@ async def _up(
     supervisor = Supervisor(layout, installation.supervisor_password)
     room = _Room(layout, installation, supervisor, owners, living is not None, progress)
     await supervisor.start_daemon()
+    if not await _when_stopped(supervisor, guarding):
+        await supervisor.replace(guarding)
     await _together(_start_postgres(room), _start_valkey(room), _start_cloud(room))
     await _start_control(room, control_program(layout, installation, surroundings))
     return Up(installation, control.NAME in (living or ()))
@@ -124,6 +130,8 @@ async def _clear_leftovers(layout: Layout, progress: Progress) -> None:
     progress.notice("Supervisor ended without its programs; ending those first.")
     still = await end_leftovers(layout)
     if still:
+        for leftover in still:
+            await asyncio.to_thread(read_on, layout, leftover)
         names = ", ".join(leftover.name for leftover in still)
         progress.notice(f"These finish their tasks and then end by themselves: {names}.")
 

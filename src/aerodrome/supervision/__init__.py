@@ -1,6 +1,6 @@
 """Supervised processes; the only package that knows Supervisor."""
 
-from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers
+from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers, read_on
 from aerodrome.supervision.once import Command, run_once
 from aerodrome.supervision.program import Program, ProgramPhase, ProgramState
 from aerodrome.supervision.supervisor import Supervisor
@@ -14,5 +14,6 @@ __all__ = [
     "Supervisor",
     "end_leftovers",
     "leftovers",
+    "read_on",
     "run_once",
 ]

@@ -35,6 +35,14 @@ def owner(files: Files) -> int | None:
         return None
 
 
+def is_held(files: Files) -> bool:
+    """Whether a supervisord runs, or somebody is starting one."""
+    descriptor = _lock(files, create=False)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None
+
+
 def start(layout: Layout, password: str, answers: Callable[[], bool], timeout: float) -> None:
     """Start supervisord unless it runs; return once it answers.
 
@@ -114,13 +122,28 @@ def _spawn(files: Files, spoken: Path, lock: int) -> None:
 def mend(files: Files) -> None:
     """One program whose log directory is gone, or whose file is torn, would keep all others from starting."""
     for path in (files.run / "conf.d").glob("*.ini"):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path, encoding="utf-8")
-            log = Path(parser[f"program:{path.stem}"]["stdout_logfile"].replace("%%", "%"))
-            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except (configparser.Error, KeyError, UnicodeDecodeError, OSError):
+        if not _can_log(path):
             path.replace(path.with_suffix(".bad"))
+
+
+def _can_log(ini: Path) -> bool:
+    log = log_of(ini)
+    try:
+        if log is not None:
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return log is not None
+
+
+def log_of(ini: Path) -> Path | None:
+    """The log that the configuration of a program names; None if it names none, is torn or is gone."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(ini, encoding="utf-8")
+        return Path(parser[f"program:{ini.stem}"]["stdout_logfile"].replace("%%", "%"))
+    except (configparser.Error, KeyError, UnicodeDecodeError):
+        return None
 
 
 def _tail(path: Path) -> str:

@@ -128,4 +128,6 @@ def script(files: Files, program: Program) -> str:
         return f'{record}{_FINISHED}{_JOB_START}{start} "$$" {rest} {given} &\n{_JOB_END}'
     # Supervisor's end of the pipe stays open as descriptor 9. Once nobody reads a pipe, poll() reports an error for it
     # at once and for ever, if Supervisor ever read from a descriptor of that number (a job's output, say): it spins.
-    return f'{record}exec {start} "$PPID" {rest} 9<&0 {given}\n'
+    # Descriptor 8 reads what the program says itself: when supervisord is killed, a word of a worker that finishes its
+    # tasks would find no reader, and the error would end it. `leftovers.read_on` empties the pipe from then on.
+    return f'{record}exec {start} "$PPID" {rest} 9<&0 8</proc/self/fd/1 {given}\n'

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 
 from aerodrome.layout import Layout
 from aerodrome.supervision import daemon, processes
 from aerodrome.supervision.files import Files
-from aerodrome.supervision.launch import marker
+from aerodrome.supervision.launch import find, marker
 
 LONG = 600  # seconds: what may take longer than this to stop does work that must not be lost
 _PATIENCE = 60.0  # seconds for the others
@@ -60,6 +61,26 @@ def leftovers(layout: Layout) -> list[Leftover]:
             )
         )
     return found
+
+
+def read_on(layout: Layout, leftover: Leftover) -> None:
+    """From here on, somebody carries to its log what the leftover says: a pipe that nobody empties would stop it.
+
+    To be called once per crash of supervisord. Blocking, milliseconds.
+    """
+    log = daemon.log_of(Files.of(layout).ini(program_of(leftover.name)))
+    if log is None:
+        return
+    with log.open("ab") as file:
+        subprocess.run(
+            [find("setsid"), "--fork", find("cat"), f"/proc/{leftover.pid}/fd/1"],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+        )
 
 
 async def end_leftovers(layout: Layout, *, force: bool = False) -> list[Leftover]:

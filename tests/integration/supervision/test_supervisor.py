@@ -12,7 +12,7 @@ import pytest
 
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
-from aerodrome.supervision import Program, ProgramPhase, Supervisor, end_leftovers, leftovers
+from aerodrome.supervision import Program, ProgramPhase, Supervisor, end_leftovers, leftovers, read_on
 from support.supervised import PASSWORD, alive, processes_of, read, supervised_home, until
 
 Home = tuple[Layout, Supervisor]
@@ -199,6 +199,30 @@ async def test_death_of_supervisord_reaches_programs(home: Home) -> None:
     assert not alive(stubborn)
     await supervisor.start_daemon()
     assert {name for name, state in (await supervisor.states()).items() if state.phase.lives} == {"polite", "stubborn"}
+
+
+CHATTY = """
+trap 'asked=1' TERM
+echo up
+while [ -z "$asked" ]; do sleep 0.1 & wait $!; done
+for line in $(seq 3000); do printf '%060d\n' "$line" || exit 1; done
+echo finished
+"""
+
+
+async def test_who_finishes_its_work_can_go_on_talking(home: Home) -> None:
+    """After supervisord's death its pipe has no reader; it must neither break nor fill up, and nothing said is lost."""
+    layout, supervisor = home
+    wanted = program(layout, "worker", CHATTY, stop_wait=3600)
+    pid = await up(home, wanted)
+    os.kill(await supervisor.pid(), signal.SIGKILL)
+    (left,) = await end_leftovers(layout)
+    assert left.pid == pid
+    read_on(layout, left)
+    await until(lambda: not alive(pid))
+    await until(lambda: "finished" in read(wanted.log_path))
+    assert [int(line) for line in read(wanted.log_path).split() if line.isdigit()] == list(range(1, 3001))
+    await until(lambda: not processes_of(layout))
 
 
 async def test_shutdown_goes_from_the_top(home: Home) -> None:
