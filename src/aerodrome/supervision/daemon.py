@@ -120,9 +120,11 @@ def _spawn(files: Files, spoken: Path, lock: int) -> None:
 
 
 def mend(files: Files) -> None:
-    """One program whose log directory is gone, or whose file is torn, would keep all others from starting."""
+    """Take out what can't start: one program whose log directory is gone, or whose file is torn, would keep all others
+    from starting; one whose launch files are torn would end for ever. Whoever wants it puts it again.
+    """
     for path in (files.run / "conf.d").glob("*.ini"):
-        if not _can_log(path):
+        if not (_can_log(path) and files.is_whole(path.stem)):
             path.replace(path.with_suffix(".bad"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -91,6 +92,15 @@ class Files:
     def write_meta(self, name: str, meta: Meta) -> None:
         write_file(self.meta(name), json.dumps(asdict(meta)))
 
+    def is_whole(self, name: str) -> bool:
+        """Whether the files that start the program are those that were put."""
+        meta = self.read_meta(name)
+        try:
+            texts = [path.read_text() for path in (self.variables(name), self.launch(name), self.ini(name))]
+        except (OSError, UnicodeDecodeError):
+            return False
+        return meta is not None and meta.digest == digest(*texts)
+
     def read_result(self, name: str) -> int | None:
         try:
             return int(self.result(name).read_text())
@@ -112,3 +122,8 @@ class Files:
             path.unlink(missing_ok=True)
         self.record(name).unlink(missing_ok=True)
         self.meta(name).unlink(missing_ok=True)
+
+
+def digest(*texts: str) -> str:
+    """Of the texts that start a program, in the order of `Supervisor._texts`."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -14,7 +13,7 @@ from aerodrome.errors import Permanent, Temporary
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
 from aerodrome.supervision import config, daemon, launch, processes, rpc
-from aerodrome.supervision.files import Files, Meta
+from aerodrome.supervision.files import Files, Meta, digest
 from aerodrome.supervision.leftovers import leftovers, program_of, records
 from aerodrome.supervision.program import Program, ProgramPhase, ProgramState, check
 from aerodrome.supervision.validation import check_runnable
@@ -207,8 +206,7 @@ class Supervisor:
             launch.script(self._files, program),
             config.program(self._files, program),
         )
-        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-        return *texts, Meta(digest, program.job, program.stop_signal, program.stop_wait, program.priority)
+        return *texts, Meta(digest(*texts), program.job, program.stop_signal, program.stop_wait, program.priority)
 
     def _in_place(self, program: Program, digest: str, info: dict[str, Any] | None) -> bool | None:
         """None: it must be added. False: something else runs under its name."""

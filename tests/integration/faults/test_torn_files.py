@@ -194,7 +194,6 @@ def test_half_written_files(furnished: House) -> None:
         house.run("down", "--now")
 
 
-@pytest.mark.xfail(run=False, reason="Supervision trusts what it finds in its launch directory")
 def test_half_written_launch_scripts(furnished: House) -> None:
     """Supervisor's own files are whole, so that it starts what ours say."""
     house = furnished
