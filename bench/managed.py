@@ -84,7 +84,9 @@ def _phases(events: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     def first(start: str) -> float:
         return float(next(event["At"] for event in events if event["Message"].startswith(start)))
 
-    download, build, ready = first("Downloading Airflow"), first("Compiling"), first("Runtime")
+    installed = [event["At"] for event in events if event["Data"].get("step") == "ensure_runtime"][-1]
+    download, build = first("Downloading Airflow"), first("Compiling")
+    ready = next((event["At"] for event in events if event["Message"].startswith("Runtime ")), installed)
     return build - download, ready - build
 
 
@@ -112,7 +114,7 @@ def measure(site: Site, name: str, members: Mapping[str, Any], version: str) -> 
     def call(path: str, method: str = "GET", **rest: Any) -> Any:
         try:
             return mwaa.invoke_rest_api(Name=name, Path=path, Method=method, **rest)["RestApiResponse"]
-        except mwaa.exceptions.RestApiClientException:  # Airflow hasn't parsed it yet
+        except (mwaa.exceptions.RestApiClientException, mwaa.exceptions.RestApiServerException):  # not parsed yet
             return None
 
     until("the DAG", lambda: call(f"/dags/{DAG}"))

@@ -47,7 +47,7 @@ MAJORS = {
         health="/health",
         parts=("scheduler", "triggerer", "metadatabase"),
         api="/api/v1",
-        run={},
+        run={"conf": {}},
     ),
     3: Major(
         variables={

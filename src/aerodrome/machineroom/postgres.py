@@ -37,7 +37,7 @@ _OPTIONS = {
     "full_page_writes": "on",
     "wal_sync_method": "fdatasync",
     # A small machine that others use too.
-    "shared_buffers": "128MB",
+    "shared_buffers": "32MB",  # pages that are used stay in memory once for all; the system caches the rest
     "min_wal_size": "80MB",
     "max_wal_size": "512MB",
     "wal_compression": "on",

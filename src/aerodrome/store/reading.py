@@ -1,7 +1,7 @@
 """Single-row reads for the API's hot path: one connection that all callers share, in libpq's pipeline mode.
 
-A read through the pool is five exchanges with the server (check, BEGIN, the query, COMMIT, and the wait for a turn) and
-costs more than the rest of a GetEnvironment; here it is one. What is committed is what is read, as in the pool.
+A read through the pool is four exchanges with the server (check, BEGIN, the query, COMMIT) and costs more than the rest
+of a GetEnvironment; here it is one. What is committed is what is read, as in the pool.
 """
 
 from __future__ import annotations
