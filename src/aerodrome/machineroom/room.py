@@ -128,10 +128,9 @@ async def _clear_leftovers(layout: Layout, progress: Progress) -> None:
     if not await asyncio.to_thread(leftovers, layout):
         return
     progress.notice("Supervisor ended without its programs; ending those first.")
+    await asyncio.to_thread(read_on, layout)
     still = await end_leftovers(layout)
     if still:
-        for leftover in still:
-            await asyncio.to_thread(read_on, layout, leftover)
         names = ", ".join(leftover.name for leftover in still)
         progress.notice(f"These finish their tasks and then end by themselves: {names}.")
 

@@ -11,7 +11,7 @@ from aerodrome.machineroom import control, draining
 from aerodrome.machineroom.installation import load
 from aerodrome.machineroom.lock import only_us
 from aerodrome.machineroom.progress import Progress
-from aerodrome.supervision import ProgramPhase, Supervisor, end_leftovers, leftovers
+from aerodrome.supervision import ProgramPhase, Supervisor, end_leftovers, leftovers, read_on
 
 _LOOK = 0.5  # seconds
 _STOPPED = (ProgramPhase.STOPPING, ProgramPhase.STOPPED)
@@ -74,6 +74,7 @@ async def _wait_for_leftovers(layout: Layout, still: Callable[[list[str]], None]
     """Workers may outlive a crash of supervisord, finishing their tasks."""
     if not await asyncio.to_thread(leftovers, layout):
         return False
+    await asyncio.to_thread(read_on, layout)
     while left := await end_leftovers(layout):
         still([leftover.name for leftover in left])
         await asyncio.sleep(_LOOK)

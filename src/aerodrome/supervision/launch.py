@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from aerodrome.errors import Permanent
 from aerodrome.supervision.files import Files
-from aerodrome.supervision.program import Program
+from aerodrome.supervision.program import LONG, Program
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARKER = "AERODROME_PROGRAM"  # inherited by all that a program starts: `processes.members` finds strays by it
@@ -128,6 +128,7 @@ def script(files: Files, program: Program) -> str:
         return f'{record}{_FINISHED}{_JOB_START}{start} "$$" {rest} {given} &\n{_JOB_END}'
     # Supervisor's end of the pipe stays open as descriptor 9. Once nobody reads a pipe, poll() reports an error for it
     # at once and for ever, if Supervisor ever read from a descriptor of that number (a job's output, say): it spins.
-    # Descriptor 8 reads what the program says itself: when supervisord is killed, a word of a worker that finishes its
-    # tasks would find no reader, and the error would end it. `leftovers.read_on` empties the pipe from then on.
-    return f'{record}exec {start} "$PPID" {rest} 9<&0 8</proc/self/fd/1 {given}\n'
+    # With descriptor 8, a program that takes its time to stop can read what it says: when supervisord is killed, nobody
+    # else does, and the error would end it in its work. `leftovers.read_on` empties the pipe from then on.
+    own = " 8</proc/self/fd/1" if program.stop_wait > LONG else ""
+    return f'{record}exec {start} "$PPID" {rest} 9<&0{own} {given}\n'

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from aerodrome.layout import Layout
 from aerodrome.supervision import daemon, processes
 from aerodrome.supervision.files import Files
 from aerodrome.supervision.launch import find, marker
+from aerodrome.supervision.program import LONG
 
-LONG = 600  # seconds: what may take longer than this to stop does work that must not be lost
 _PATIENCE = 60.0  # seconds for the others
 
 
@@ -63,17 +64,21 @@ def leftovers(layout: Layout) -> list[Leftover]:
     return found
 
 
-def read_on(layout: Layout, leftover: Leftover) -> None:
-    """From here on, somebody carries to its log what the leftover says: a pipe that nobody empties would stop it.
+def read_on(layout: Layout) -> None:
+    """From here on, what leftovers that drain say is carried to their logs: a pipe that nobody empties would stop them.
 
     To be called once per crash of supervisord. Blocking, milliseconds.
     """
-    log = daemon.log_of(Files.of(layout).ini(program_of(leftover.name)))
-    if log is None:
-        return
+    for leftover in leftovers(layout):
+        log = daemon.log_of(Files.of(layout).ini(program_of(leftover.name)))
+        if leftover.draining and log is not None:
+            _carry(leftover.pid, log)
+
+
+def _carry(pid: int, log: Path) -> None:
     with log.open("ab") as file:
         subprocess.run(
-            [find("setsid"), "--fork", find("cat"), f"/proc/{leftover.pid}/fd/1"],
+            [find("setsid"), "--fork", find("cat"), f"/proc/{pid}/fd/1"],
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=file,

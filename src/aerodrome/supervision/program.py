@@ -13,6 +13,7 @@ from aerodrome.errors import Permanent
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LONG = 600  # seconds: what may take longer than this to stop does work that must not be lost
 _READ_ONLY = frozenset({"PPID", "UID", "EUID", "BASHOPTS", "SHELLOPTS"})  # of shells: setting one ends the launch
 _SIGNALS = frozenset({"TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"})
 

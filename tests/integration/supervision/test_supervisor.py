@@ -215,10 +215,12 @@ async def test_who_finishes_its_work_can_go_on_talking(home: Home) -> None:
     layout, supervisor = home
     wanted = program(layout, "worker", CHATTY, stop_wait=3600)
     pid = await up(home, wanted)
-    os.kill(await supervisor.pid(), signal.SIGKILL)
+    daemon = await supervisor.pid()
+    os.kill(daemon, signal.SIGKILL)
+    await until(lambda: not alive(daemon))
     (left,) = await end_leftovers(layout)
     assert left.pid == pid
-    read_on(layout, left)
+    read_on(layout)
     await until(lambda: not alive(pid))
     await until(lambda: "finished" in read(wanted.log_path))
     assert [int(line) for line in read(wanted.log_path).split() if line.isdigit()] == list(range(1, 3001))

@@ -21,6 +21,13 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def ended(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except OSError:
+        return True
+
+
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
@@ -65,5 +72,5 @@ def test_not_when_it_is_stopped(layout: Layout, asleep: subprocess.Popen[bytes])
     (sleeper,) = Path(f"/proc/{asleep.pid}/task/{asleep.pid}/children").read_text().split()
     asleep.terminate()
     assert asleep.wait(10) == 0
-    until(lambda: not Path(f"/proc/{sleeper}").exists())
+    until(lambda: ended(sleeper))
     assert not (layout.log / "guard.log").exists()
