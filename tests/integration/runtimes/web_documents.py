@@ -16,12 +16,12 @@ if sys.argv[1] == "ours":
     assert lazy_routes.install()
     assert execution_api.install()
 
-from airflow.api_fastapi.core_api.routes.public import public_router  # noqa: E402
-from airflow.api_fastapi.core_api.routes.ui import ui_router  # noqa: E402
-from airflow.api_fastapi.execution_api.app import create_task_execution_api_app  # noqa: E402
-from fastapi import FastAPI  # noqa: E402
-from fastapi.openapi.utils import get_openapi  # noqa: E402
-from starlette.testclient import TestClient  # noqa: E402
+from airflow.api_fastapi.core_api.routes.public import public_router
+from airflow.api_fastapi.core_api.routes.ui import ui_router
+from airflow.api_fastapi.execution_api.app import create_task_execution_api_app
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.testclient import TestClient
 
 
 def digest(document: Any) -> str:
