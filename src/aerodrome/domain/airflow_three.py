@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from aerodrome.domain.airflow_version import LONGEST_TASK, PYTHON, AirflowVersion, ComponentTemplate, airflow_command
+from aerodrome.domain.airflow_version import (
+    HEALTH_KINDS,
+    LONGEST_TASK,
+    PYTHON,
+    AirflowVersion,
+    ComponentTemplate,
+    airflow_command,
+)
 from aerodrome.domain.component import ComponentKind
 
 
@@ -86,14 +93,6 @@ _OPINIONATED = MappingProxyType(
     }
 )
 
-_HEALTH = MappingProxyType(
-    {
-        "scheduler": ComponentKind.SCHEDULER,
-        "dag_processor": ComponentKind.DAG_PROCESSOR,
-        "triggerer": ComponentKind.TRIGGERER,
-    }
-)
-
 V3_3_1 = AirflowVersion(
     version="3.3.1",
     pythons=("3.12", "3.11"),
@@ -118,7 +117,7 @@ V3_3_1 = AirflowVersion(
     ),
     components=_components("/api/v2/monitor/health"),
     health_path="/api/v2/monitor/health",
-    health_kinds=_HEALTH,
+    health_kinds=HEALTH_KINDS,
     api_prefix="/api/v2",
     login_path="/auth/login/",
     cookie="_token",

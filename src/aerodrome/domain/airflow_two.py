@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from aerodrome.domain.airflow_version import LONGEST_TASK, PYTHON, AirflowVersion, ComponentTemplate, airflow_command
+from aerodrome.domain.airflow_version import (
+    HEALTH_KINDS,
+    LONGEST_TASK,
+    PYTHON,
+    AirflowVersion,
+    ComponentTemplate,
+    airflow_command,
+)
 from aerodrome.domain.component import ComponentKind
 
 
@@ -77,14 +84,6 @@ _OPINIONATED = MappingProxyType(
     }
 )
 
-_HEALTH = MappingProxyType(
-    {
-        "scheduler": ComponentKind.SCHEDULER,
-        "dag_processor": ComponentKind.DAG_PROCESSOR,
-        "triggerer": ComponentKind.TRIGGERER,
-    }
-)
-
 V2_11_2 = AirflowVersion(
     version="2.11.2",
     pythons=("3.12", "3.11"),
@@ -112,7 +111,7 @@ V2_11_2 = AirflowVersion(
     ),
     components=_components("/health"),
     health_path="/health",
-    health_kinds=_HEALTH,
+    health_kinds=HEALTH_KINDS,
     api_prefix="/api/v1",
     login_path="/login/",
     cookie="session",

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from aerodrome.domain.component import ComponentKind
 
 # The launcher inside the runtime. `-P`: the working directory is no place to import from.
 PYTHON = ("python", "-P", "-m")
+HEALTH_KINDS = MappingProxyType(
+    {
+        "scheduler": ComponentKind.SCHEDULER,
+        "dag_processor": ComponentKind.DAG_PROCESSOR,
+        "triggerer": ComponentKind.TRIGGERER,
+    }
+)  # of both majors' health documents
 LONGEST_TASK = 43200  # seconds, MWAA's: what a worker gets to end in
 
 
