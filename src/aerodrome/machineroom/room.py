@@ -112,6 +112,7 @@ async def _up(
         await supervisor.replace(guarding)
     await _together(_start_postgres(room), _start_valkey(room), _start_cloud(room))
     await _start_control(room, control_program(layout, installation, surroundings))
+    await supervisor.start_waiting()
     return Up(installation, control.NAME in (living or ()))
 
 

@@ -62,7 +62,7 @@ def program(files: Files, program: Program) -> str:
     )
     lines = {
         "command": value(command),
-        "autostart": "true",
+        "autostart": "false" if program.waits else "true",
         "autorestart": "false" if program.job else "true",
         "startsecs": "0" if program.job else str(program.start_seconds),
         "startretries": "0" if program.job else str(_FOR_EVER),

@@ -42,6 +42,7 @@ class Program:
     priority: int = 500  # lower starts first and stops last
     umask: int = 0o027
     death_signal: str = "TERM"  # what the kernel sends it when supervisord dies
+    waits: bool = False  # a new supervisord starts it only with `Supervisor.start_waiting`, or when it is put again
 
 
 class ProgramPhase(StrEnum):

@@ -35,13 +35,17 @@ class Supervisor:
         self._changing = threading.Lock()  # "write, reread, add" must not interleave with another's bad file
 
     async def start_daemon(self, *, timeout: float = 20) -> None:
-        """Start supervisord, and with it every program that was put and not stopped. Idempotent.
+        """Start supervisord, and with it every program that was put and not stopped; not those that wait. Idempotent.
 
         Raises:
             Permanent: it can't start.
             Temporary: it doesn't answer within `timeout` seconds.
         """
         await asyncio.to_thread(daemon.start, self._layout, self._password, self._answers, timeout)
+
+    async def start_waiting(self) -> None:
+        """Start every program that was put, not stopped since, and waited. Idempotent."""
+        await asyncio.to_thread(self._start_waiting)
 
     async def alive(self) -> bool:
         """Whether supervisord answers."""
@@ -200,6 +204,15 @@ class Supervisor:
             self._add(fresh)
         return others
 
+    def _start_waiting(self) -> None:
+        with self._changing:
+            for name, info in self._supervised().items():
+                if info["statename"].lower() == ProgramPhase.STOPPED and self._files.ini(name).exists():
+                    self._start_process(name)
+
+    def _start_process(self, name: str) -> None:
+        self._tolerate("startProcess", name, False, tolerated=rpc.ALREADY_STARTED)
+
     def _texts(self, program: Program) -> tuple[str, str, str, Meta]:
         texts = (
             launch.variables(self._files, program),
@@ -228,7 +241,7 @@ class Supervisor:
         if same:
             check_runnable(program)
             write_file(self._files.ini(name), config.program(self._files, program))
-            self._tolerate("startProcess", name, False, tolerated=rpc.ALREADY_STARTED)
+            self._start_process(name)
             return True
         self._tolerate("removeProcessGroup", name, tolerated=rpc.BAD_NAME)
         self._files.drop(name)
@@ -257,6 +270,8 @@ class Supervisor:
             raise Permanent(f"The process supervisor refuses {', '.join(names)}: {fault}") from fault
         for program, *_ in fresh:
             self._tolerate("addProcessGroup", program.name, tolerated=rpc.ALREADY_ADDED)
+            if program.waits:
+                self._start_process(program.name)
 
     def _reread(self) -> None:
         """One unreadable file makes Supervisor refuse all: mend what can be mended, once."""

@@ -92,6 +92,7 @@ async def test_a_job_runs_once_even_across_supervisors(harness: LocalHarness) ->
     await harness.until(harness.one, is_in(Phase.SUCCEEDED, job.name))
     os.kill(await harness.supervisor.pid(), signal.SIGKILL)
     await harness.supervisor.start_daemon()
+    await harness.supervisor.start_waiting()
     await harness.backend.ensure(harness.one, job)
     await harness.until(harness.one, is_in(Phase.SUCCEEDED, job.name))
     assert read(harness.layout.airflow_home(harness.one) / "runs") == "run\n"
@@ -103,6 +104,7 @@ async def test_a_job_cut_off_by_a_crash_of_supervisord_runs_again(harness: Local
     os.kill(await harness.supervisor.pid(), signal.SIGKILL)
     await until(lambda: not alive(pid))
     await harness.supervisor.start_daemon()
+    await harness.supervisor.start_waiting()
     observed = await harness.until(harness.one, is_in(Phase.RUNNING, job.name))
     assert observed[job.name].exit_code is None
 
@@ -124,6 +126,7 @@ async def test_draining_outlives_a_crash_of_supervisord(harness: LocalHarness) -
     assert [(left.pid, left.draining) for left in leftovers(harness.layout)] == [(pid, True)]
     assert [left.pid for left in await end_leftovers(harness.layout)] == [pid]
     await harness.supervisor.start_daemon()
+    await harness.supervisor.start_waiting()
     old = f"{component.name}~{pid}"
     observed = await harness.until(harness.one, lambda seen: old in seen and component.name in seen)
     assert observed[old].phase is Phase.DRAINING

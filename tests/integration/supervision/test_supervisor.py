@@ -170,6 +170,31 @@ async def test_what_was_stopped_stays_stopped(home: Home) -> None:
     assert (await supervisor.states())["a"].phase.lives
 
 
+async def test_what_waits_is_started_after_the_rest(home: Home) -> None:
+    layout, supervisor = home
+    waiting, stopped = program(layout, "a", POLITE, waits=True), program(layout, "b", POLITE, waits=True)
+    for each in (waiting, stopped):
+        assert await up(home, each)
+    await supervisor.stop("b")
+    await supervisor.wait_stopped(["b"], timeout=5)
+    os.kill(await supervisor.pid(), signal.SIGKILL)
+    await until(lambda: not daemons(layout))
+    await end_leftovers(layout)
+    await supervisor.start_daemon()
+    assert not (await supervisor.states())["a"].phase.lives
+    for _ in range(2):
+        await supervisor.start_waiting()
+        states = await supervisor.states()
+        assert states["a"].phase.lives
+        assert not states["b"].phase.lives
+    os.kill(await supervisor.pid(), signal.SIGKILL)
+    await until(lambda: not daemons(layout))
+    await end_leftovers(layout)
+    await supervisor.start_daemon()
+    assert await supervisor.put(waiting)
+    assert (await supervisor.states())["a"].phase.lives
+
+
 async def test_force_kills_what_ignores_signals(home: Home) -> None:
     layout, supervisor = home
     pid = await up(home, program(layout, "a", STUBBORN, stop_wait=1000))
