@@ -12,17 +12,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from aerodrome_airflow import quick_start, quick_tasks
+from aerodrome_airflow import orphans, quick_start, quick_tasks
+from aerodrome_airflow.incarnation import Incarnation
 from aerodrome_airflow.launch import run
 
 
 def name_node(name: str) -> None:
-    """Make every worker that this process starts the node `celery@NAME`."""
+    """Make every worker that this process starts the node `celery@NAME`, heir to killed ones of that name."""
     from celery import Celery
 
-    worker_main = Celery.worker_main
+    from aerodrome_airflow.unacked import keep_account, settle_regularly
+
+    worker_main, ours = Celery.worker_main, Incarnation.ours(name)
+    keep_account(ours)
 
     def named(app: Any, argv: Sequence[str] | None = None) -> Any:
+        settle_regularly(app, ours)
         return worker_main(app, [*(argv or ["worker"]), "--hostname", f"celery@{name}"])
 
     Celery.worker_main = named
@@ -36,6 +41,7 @@ def main(arguments: list[str]) -> None:
     quick_start.without_celery_plugins()
     name_node(options.name)
     quick_tasks.install()
+    orphans.bind_children()
     run(["celery", "worker", *rest])
 
 

@@ -109,6 +109,7 @@ def _opinionated(facts: Facts) -> dict[str, str]:
         "core.dags_are_paused_at_creation": "True",
         "scheduler.task_queued_timeout": "1800",
         "scheduler.schedule_after_task_execution": "False",
+        "scheduler.orphaned_tasks_check_interval": "30",  # Airflow: 300. After a reboot all tasks wait for it
         "secrets.backend_kwargs": '{"connections_lookup_pattern": "^(?!aws_default$).*$"}',
         "usage_data_collection.enabled": "False",
         "celery.sync_parallelism": "1",

@@ -86,6 +86,9 @@ _OPINIONATED = MappingProxyType(
     {
         # Finished tasks hold their slot for this many seconds (measured: 5, the default, halves the throughput).
         "workers.min_heartbeat_interval": "1",
+        # A task outlives a web server's absence of a minute and more (Airflow's: 5 tries, up to 90 s apart).
+        "workers.execution_api_retries": "20",
+        "workers.execution_api_retry_wait_max": "5",
         "dag_processor.refresh_interval": "5",
         "dag_processor.bundle_refresh_check_interval": "5",
         "dag_processor.min_file_process_interval": "30",
