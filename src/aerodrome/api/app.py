@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import httpcore
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,7 +36,7 @@ _AT_ONCE = 8
 _LONG_AT_ONCE = 64  # of those that wait for others themselves
 _LONG = re.compile(rb"^/restapi/")
 # Unsigned requests are routed by the host the client chose, or by paths that only MWAA has.
-_MWAA_HOST = re.compile(r"^(api|env|ops)\.")
+_MWAA_HOST = re.compile(rb"^(api|env|ops)\.")
 _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metrics/environments)(/|$)")
 
 
@@ -70,8 +70,7 @@ class FrontDoor:
         if scope["type"] != "http":
             return
         path: bytes = scope["raw_path"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        signature = parse_scope(headers, scope["query_string"].decode("latin-1"))
+        signature = parse_scope(scope["headers"], scope["query_string"])
         if signature is None and path == b"/healthz":
             status = 200 if self._healthy() else 503
             await _send(send, Reply(status, {"content-type": "application/json"}, b'{"status": %d}' % status))
@@ -79,7 +78,7 @@ class FrontDoor:
             await self._call(self._history, scope, receive, send)
         elif path.startswith(b"/_aerodrome/"):
             await self._own(scope, receive, send)
-        elif signature.service == SIGNING_NAME if signature else _is_mwaa(headers.get("host", ""), path):
+        elif signature.service == SIGNING_NAME if signature else _is_mwaa(scope["headers"], path):
             await self._call(self._mwaa, scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
@@ -87,7 +86,8 @@ class FrontDoor:
     async def _call(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
         try:
-            body = await bodies.read(receive, BODY_LIMIT, self._body_seconds)
+            has_body = bodies.announced(scope["headers"])
+            body = await bodies.read(receive, BODY_LIMIT, self._body_seconds) if has_body else b""
         except bodies.ClientGone:
             return
         except bodies.TooLarge as error:
@@ -112,16 +112,22 @@ class FrontDoor:
         # InvokeRestApi waits for Airflow, CreateEnvironment for S3.
         long = call.method == "PUT" or _LONG.match(call.raw_path) is not None
         turns = self._long_turns if long else self._turns
-        try:
-            async with asyncio.timeout(self._turn_seconds):
-                await turns.acquire()
-        except TimeoutError:
+        if not turns.locked():
+            await turns.acquire()  # at once
+        elif not await self._wait_for(turns):
             busy = ApiError("ThrottlingException", "Too many calls are under way; try again in a moment.", 429)
             return self._wire.error(busy, call.request_id)
         try:
             return await handler(call)
         finally:
             turns.release()
+
+    async def _wait_for(self, turns: asyncio.Semaphore) -> bool:
+        try:
+            async with asyncio.timeout(self._turn_seconds):
+                return await turns.acquire()
+        except TimeoutError:
+            return False
 
     async def _cut_short(self, error: ApiError, request_id: str, send: Send) -> None:
         """Answer before the body has come: the rest of it is not waited for."""
@@ -155,7 +161,8 @@ class FrontDoor:
             await _send(send, _unavailable("The embedded cloud is starting again; try again in a few seconds."))
 
 
-def _is_mwaa(host: str, path: bytes) -> bool:
+def _is_mwaa(headers: Sequence[tuple[bytes, bytes]], path: bytes) -> bool:
+    host = next((value for name, value in headers if name == b"host"), b"")
     return _MWAA_HOST.match(host) is not None or _MWAA_PATH.match(path) is not None
 
 

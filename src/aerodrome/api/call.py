@@ -43,7 +43,18 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Reply]]
 Middleware = Callable[[Call, Handler], Awaitable[Reply]]
-Output = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FromRow:
+    """An output that follows from a row alone: it need not be made again while `row` is the very same object."""
+
+    id: str
+    row: object
+    make: Callable[[], Mapping[str, Any]]
+
+
+Output = Mapping[str, Any] | FromRow
 
 
 def fold(middleware: Sequence[Middleware], handler: Handler) -> Handler:
@@ -54,7 +65,4 @@ def fold(middleware: Sequence[Middleware], handler: Handler) -> Handler:
 
 
 def _wrap(layer: Middleware, inner: Handler) -> Handler:
-    async def handler(call: Call) -> Reply:
-        return await layer(call, inner)
-
-    return handler
+    return lambda call: layer(call, inner)

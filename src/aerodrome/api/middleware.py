@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from aerodrome.api.call import Call, Handler, Middleware
+from aerodrome.api.call import Call, FromRow, Handler, Middleware
 from aerodrome.api.context import Context
 from aerodrome.api.operations import OPERATIONS
 from aerodrome.errors import ApiError, Permanent, Temporary, validation_error
@@ -15,6 +15,7 @@ from aerodrome.wire import Reply, Wire
 
 log = logging.getLogger(__name__)
 
+_KEPT = 1000  # replies
 BODY_LIMIT = 4 * 1024 * 1024  # bytes; the largest legal CreateEnvironment is far below
 
 
@@ -47,15 +48,12 @@ def build_middleware(wire: Wire, verifier: Verifier) -> Sequence[Middleware]:
             return wire.error(ApiError("InternalServerException", message, 500), call.request_id)
 
     async def signed(call: Call, inner: Handler) -> Reply:
-        caller = await verifier.verify(call.method, call.raw_path, call.raw_query, list(call.headers), call.body)
+        caller = await verifier.verify(call.method, call.raw_path, call.raw_query, call.headers, call.body)
         call.principal, call.region = caller.principal, caller.region
         return await inner(call)
 
     async def routed(call: Call, inner: Handler) -> Reply:
-        call.match = wire.match(call.method, call.raw_path)
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in call.headers}
-        call.params = wire.parse(call.match, call.raw_query.decode("latin-1"), headers, call.body)
-        wire.validate(call.operation, call.params)
+        call.match, call.params = wire.read(call.method, call.raw_path, call.raw_query, call.headers, call.body)
         return await inner(call)
 
     return [logged, mapped, signed, routed]
@@ -64,10 +62,21 @@ def build_middleware(wire: Wire, verifier: Verifier) -> Sequence[Middleware]:
 def build_operation(wire: Wire, context: Context) -> Handler:
     """The innermost: run the operation, serialise what it returns."""
 
+    replies: dict[str, tuple[object, Reply]] = {}  # to GetEnvironment, by the environment's id, with the row they tell
+
     async def operate(call: Call) -> Reply:
         operation = OPERATIONS.get(call.operation)
         if operation is None:
             raise validation_error(f"{call.operation} is not supported by this release of Aerodrome yet.")
-        return wire.serialise(call.operation, await operation(context, call))
+        output = await operation(context, call)
+        if not isinstance(output, FromRow):
+            return wire.serialise(call.operation, output)
+        row, reply = replies.get(output.id, (None, None))
+        if reply is None or row is not output.row:
+            reply = wire.serialise(call.operation, output.make())
+            if len(replies) >= _KEPT:
+                replies.clear()
+            replies[output.id] = output.row, reply
+        return reply
 
     return operate

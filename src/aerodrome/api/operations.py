@@ -8,7 +8,7 @@ import uuid
 from base64 import urlsafe_b64encode
 
 from aerodrome.api import paging, rest
-from aerodrome.api.call import Call, Output
+from aerodrome.api.call import Call, FromRow, Output
 from aerodrome.api.checks import assume, check_bucket
 from aerodrome.api.context import Context
 from aerodrome.domain import creation
@@ -79,7 +79,7 @@ async def _insert(context: Context, key: EnvironmentKey, members: dict[str, obje
 
 async def get_environment(context: Context, call: Call) -> Output:
     environment = await _authorised(context, call, call.params["Name"])
-    return {"Environment": describe(environment)}
+    return FromRow(environment.id, environment, lambda: {"Environment": describe(environment)})
 
 
 async def list_environments(context: Context, call: Call) -> Output:

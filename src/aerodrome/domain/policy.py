@@ -20,6 +20,7 @@ ROLES = ("Admin", "Op", "User", "Viewer", "Public")  # Airflow's own roles, mwaa
 
 _ROOT_POLICY = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
 _ELEMENTS = frozenset({"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"})
+_SETTLED = 1000  # decisions that a principal keeps
 _WITH_VARIABLES = {"2012-10-17": True, "2008-10-17": False, None: False}
 
 
@@ -77,18 +78,25 @@ def decide(principal: Principal, action: str, resource: str, context: Mapping[st
     The root of an account may do everything in it. Another account's resource is out of reach for all: MWAA has no
     resource-based policies that could open it.
     """
+    settled = principal.settled.get((action, resource))
+    if settled is not None:
+        return Decision(*settled)
     account = resource.split(":", 5)[4] if resource.count(":") >= 5 else ""
     if account not in ("", principal.account):
         return Decision(False, f"because no resource-based policy allows the {action} action")
     is_root = principal.arn == f"arn:{principal.partition}:iam::{principal.account}:root"
-    return _evaluate(
+    known = _Late(lambda: normalise(_with_caller(context or {}, principal)))
+    decision = _evaluate(
         (_ROOT_POLICY, *principal.policies) if is_root else principal.policies,
         action,
         resource,
-        _Late(lambda: normalise(_with_caller(context or {}, principal))),
+        known,
         principal.boundary,
         principal.session_policies,
     )
+    if not known.was_asked and len(principal.settled) < _SETTLED:
+        principal.settled[action, resource] = (decision.allowed, decision.reason)
+    return decision
 
 
 class _Late(Mapping[str, tuple[str, ...]]):
@@ -99,6 +107,10 @@ class _Late(Mapping[str, tuple[str, ...]]):
     def __init__(self, make: Callable[[], Context]) -> None:
         self._make = make
         self._known: Context | None = None
+
+    @property
+    def was_asked(self) -> bool:
+        return self._known is not None
 
     def _all(self) -> Context:
         if self._known is None:

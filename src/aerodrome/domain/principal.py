@@ -25,6 +25,10 @@ class Principal:
     boundary: Mapping[str, Any] | None = None
     session_policies: tuple[Mapping[str, Any], ...] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    # (action, resource) -> what the policies say whatever the request's conditions are: kept by `policy.decide`.
+    settled: dict[tuple[str, str], tuple[bool, str]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def iam_identity(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from aerodrome.errors import ApiError
@@ -27,8 +28,10 @@ _PRESIGNED = (
     "X-Amz-Signature",
 )
 _LONGEST_PRESIGNED = 7 * 24 * 3600  # seconds
+_LONGEST_KEPT = 512  # characters of what is remembered: strangers send it
 
 Headers = Sequence[tuple[bytes, bytes]]  # as ASGI has them
+Values = Mapping[str, list[bytes]]  # by lower-case name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +75,23 @@ def parse_scope(headers: Headers | Mapping[str, str], query: bytes | str) -> Sco
     return _scope(dict(query_pairs(query)).get("X-Amz-Credential", ""))
 
 
-def parse_claim(headers: Headers, query: bytes) -> Claim:
+def by_name(headers: Headers) -> Values:
+    values: dict[str, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name.decode("latin-1").lower(), []).append(value)
+    return values
+
+
+def parse_claim(values: Values, query: bytes) -> Claim:
     """The signature's parts, from the Authorization header or from the query of a presigned URL.
 
     Raises:
         ApiError: `MissingAuthenticationToken`, 403, when there is none; `IncompleteSignatureException`, 400, when it
             lacks a part. Messages name the part and never repeat the header.
     """
-    authorization = _values(headers, b"authorization")
+    authorization = _texts(values, "authorization")
     if authorization:
-        return _claim_of_header(authorization, headers)
+        return _claim_of_header(authorization, values)
     pairs = query_pairs(query)
     if any(name == "X-Amz-Signature" for name, _ in pairs):
         return _claim_of_query(pairs)
@@ -106,6 +116,10 @@ def _values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1").strip() for key, value in headers if key.lower() == name]
 
 
+def _texts(values: Values, name: str) -> list[str]:
+    return [value.decode("latin-1").strip() for value in values.get(name, ())]
+
+
 def _parts(text: str) -> dict[str, str]:
     pairs = (item.strip().partition("=") for item in text.split(","))
     return {name: value for name, _, value in pairs}
@@ -113,11 +127,17 @@ def _parts(text: str) -> dict[str, str]:
 
 def _scope(credential: str) -> Scope | None:
     """The scope, or None. What passes here is safe in a path, a host name and a log line."""
+    return _scope_of(credential) if len(credential) <= _LONGEST_KEPT else None
+
+
+# A client's credential and signed headers are the same all day, its stamp for a second: each is read once.
+@lru_cache(maxsize=256)
+def _scope_of(credential: str) -> Scope | None:
     match = _CREDENTIAL.fullmatch(credential)
     return Scope(*match.groups()) if match else None
 
 
-def _claim_of_header(authorization: list[str], headers: Headers) -> Claim:
+def _claim_of_header(authorization: list[str], values: Values) -> Claim:
     if len(authorization) > 1:
         raise incomplete("The request has more than one Authorization header.")
     algorithm, _, rest = authorization[0].partition(" ")
@@ -131,17 +151,17 @@ def _claim_of_header(authorization: list[str], headers: Headers) -> Claim:
         parts["Credential"],
         parts["SignedHeaders"],
         parts["Signature"],
-        _stamp_of_headers(headers),
-        _only(_values(headers, b"x-amz-security-token"), "X-Amz-Security-Token"),
+        _stamp_of_headers(values),
+        _only(_texts(values, "x-amz-security-token"), "X-Amz-Security-Token"),
         None,
     )
 
 
-def _stamp_of_headers(headers: Headers) -> str:
-    stamp = _only(_values(headers, b"x-amz-date"), "X-Amz-Date")
+def _stamp_of_headers(values: Values) -> str:
+    stamp = _only(_texts(values, "x-amz-date"), "X-Amz-Date")
     if stamp is not None:
         return stamp
-    date = _only(_values(headers, b"date"), "Date")
+    date = _only(_texts(values, "date"), "Date")
     if date is None:
         raise incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     if _STAMP.fullmatch(date):
@@ -185,15 +205,24 @@ def _claim(
     scope = _scope(credential)
     if scope is None:
         raise incomplete(f"Credential must have the form <access key id>/YYYYMMDD/REGION/SERVICE/{_TERMINATOR}.")
-    names = signed_headers.split(";")
-    if len(set(names)) != len(names) or not all(map(_HEADER_NAME.fullmatch, names)):
+    names = (_names if len(signed_headers) <= _LONGEST_KEPT else _names.__wrapped__)(signed_headers)
+    if names is None:
         raise incomplete("SignedHeaders must be a list of lower-case header names, each once, with ';' between.")
     if not _SIGNATURE.fullmatch(signature):
         raise incomplete("Signature must be 64 lower-case hexadecimal digits.")
     if token and not _TOKEN.fullmatch(token):
         raise incomplete("X-Amz-Security-Token must be printable ASCII without blanks.")
     _check_stamp(stamp, scope)
-    return Claim(scope, tuple(sorted(names)), signature, stamp, token or None, expires)
+    return Claim(scope, names, signature, stamp, token or None, expires)
+
+
+@lru_cache(maxsize=256)
+def _names(signed_headers: str) -> tuple[str, ...] | None:
+    """The names, sorted; None when one is there twice or isn't a name."""
+    names = signed_headers.split(";")
+    if len(set(names)) != len(names) or not all(map(_HEADER_NAME.fullmatch, names)):
+        return None
+    return tuple(sorted(names))
 
 
 def _check_stamp(stamp: str, scope: Scope) -> None:
@@ -215,6 +244,7 @@ def _is_stamp(text: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=64)
 def _moment(stamp: str) -> datetime:
     """Of a text that has the form; `strptime` would take a tenth of the time of a whole request."""
     year, month, day = int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8])

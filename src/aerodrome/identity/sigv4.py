@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from urllib.parse import quote, quote_from_bytes
 
 from aerodrome.domain.principal import AccessKey, Principal, PrincipalSource
 from aerodrome.errors import ApiError
-from aerodrome.identity.scope import ALGORITHM, Claim, Scope, incomplete, parse_claim, parse_scope, query_pairs
+from aerodrome.identity.scope import (
+    ALGORITHM,
+    Claim,
+    Scope,
+    Values,
+    by_name,
+    incomplete,
+    parse_claim,
+    parse_scope,
+    query_pairs,
+)
 
 __all__ = ["Caller", "Scope", "Verifier", "parse_scope"]
 
@@ -57,7 +68,7 @@ class Verifier:
         self._allow_unsigned_payload = allow_unsigned_payload
 
     async def verify(
-        self, method: str, raw_path: bytes, raw_query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+        self, method: str, raw_path: bytes, raw_query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> Caller:
         """The caller, whose signature, key and token are good.
 
@@ -66,10 +77,10 @@ class Verifier:
                 `UnrecognizedClientException` 403, `InvalidSignatureException` 403, `ExpiredTokenException` 403.
             Temporary: the source of principals is away for a moment.
         """
-        claim = parse_claim(headers, raw_query)
+        values = by_name(headers)
+        claim = parse_claim(values, raw_query)
         if claim.scope.service != self._service:
             raise _invalid(f"Credential should be scoped to correct service: '{self._service}'.")
-        values = _header_values(headers)
         _check_signed_headers(claim, values)
         _check_time(claim, self._now())
         key = await self._key(claim)
@@ -90,7 +101,7 @@ class Verifier:
             raise _unrecognized()
         return key
 
-    def _payload_hash(self, values: dict[str, list[bytes]], body: bytes) -> str:
+    def _payload_hash(self, values: Values, body: bytes) -> str:
         said = values.get("x-amz-content-sha256")
         if said is not None and _trimmed(said) == _UNSIGNED.encode():
             if self._allow_unsigned_payload:
@@ -103,7 +114,7 @@ class Verifier:
 
 
 def canonical_request(
-    method: str, raw_path: bytes, raw_query: bytes, claim: Claim, values: dict[str, list[bytes]], payload: str
+    method: str, raw_path: bytes, raw_query: bytes, claim: Claim, values: Values, payload: str
 ) -> bytes:
     """What was signed, made again from what came."""
     headers = [name.encode() + b":" + _trimmed(values[name]) + b"\n" for name in claim.signed_headers]
@@ -128,6 +139,8 @@ def _canonical_path(raw_path: bytes) -> bytes:
 
 
 def _canonical_query(raw_query: bytes, presigned: bool) -> bytes:
+    if not raw_query:
+        return b""
     pairs = [
         (_quoted(name), _quoted(value))
         for name, value in query_pairs(raw_query)
@@ -140,18 +153,11 @@ def _quoted(text: str) -> str:
     return quote(text, safe="-_.~", errors="surrogateescape")
 
 
-def _header_values(headers: list[tuple[bytes, bytes]]) -> dict[str, list[bytes]]:
-    values: dict[str, list[bytes]] = {}
-    for name, value in headers:
-        values.setdefault(name.decode("latin-1").lower(), []).append(value)
-    return values
-
-
 def _trimmed(values: list[bytes]) -> bytes:
     return b",".join(b" ".join(value.split()) for value in values)
 
 
-def _check_signed_headers(claim: Claim, values: dict[str, list[bytes]]) -> None:
+def _check_signed_headers(claim: Claim, values: Values) -> None:
     """Host and every x-amz- header that is there must be signed, and what is signed must be there."""
     must = {"host"} | {name for name in values if name.startswith("x-amz-")}
     unsigned = sorted(must - set(claim.signed_headers))
@@ -186,11 +192,18 @@ def _stamp(moment: datetime) -> str:
 
 def _signature(secret: str, claim: Claim, canonical: bytes) -> str:
     scope = claim.scope
-    key = f"AWS4{secret}".encode()
-    for part in (scope.date, scope.region, scope.service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
+    key = _signing_key(secret, scope.date, scope.region, scope.service)
     text = f"{ALGORITHM}\n{claim.stamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
     return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+# Derived once a day and region, as clients do. Whether the key is still good, `_key` has asked before.
+@lru_cache(maxsize=256)
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def _invalid(message: str) -> ApiError:

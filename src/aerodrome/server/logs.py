@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import TextIO
 
 _TOGETHER = 0.1  # seconds for which lines are gathered, and so what a `kill -9` can take of them
@@ -14,11 +15,29 @@ _NOISY = ("httpx", "httpcore", "botocore", "urllib3")
 
 def start() -> None:
     """Log to standard output from here on."""
-    logging.basicConfig(level=logging.INFO, handlers=[TogetherHandler(sys.stdout)], format=_FORMAT)
+    handler = TogetherHandler(sys.stdout)
+    handler.setFormatter(QuickFormatter(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Our format names neither thread nor process.
+    # Our format names neither thread, process, task nor place in the source.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # Python 3.12
+    logging._srcfile = None  # the way to leave it out that `logging` documents
+
+
+class QuickFormatter(logging.Formatter):
+    """The usual lines; the second is spelled once for all of its lines."""
+
+    _second = -1
+    _text = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the base's
+        second = int(record.created)
+        if second != self._second:
+            self._text = time.strftime(self.default_time_format, self.converter(second))
+            self._second = second
+        return f"{self._text},{int(record.msecs):03d}"
 
 
 class TogetherHandler(logging.StreamHandler[TextIO]):

@@ -1,7 +1,8 @@
 """Single-row reads for the API's hot path: one connection that all callers share, in libpq's pipeline mode.
 
 A read through the pool is four exchanges with the server (check, BEGIN, the query, COMMIT) and costs more than the rest
-of a GetEnvironment; here it is one. What is committed is what is read, as in the pool.
+of a GetEnvironment; here it is one. While the server works on one batch of reads the next gathers, and those in it that
+ask the same are one read. What is committed when a read is asked for is what it reads, as in the pool.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from psycopg import AsyncConnection, pq
 log = logging.getLogger(__name__)
 
 Row = tuple[str | None, ...]  # values as PostgreSQL writes them
+_Question = tuple[str, tuple[str, ...]]  # statement, values
 _CONNECT_SECONDS = 5.0
 
 
@@ -34,7 +36,8 @@ class Reader:
         self._statements = dict(statements)
         self._connection: AsyncConnection | None = None
         self._socket = -1
-        self._waiting: deque[asyncio.Future[list[Row]]] = deque()
+        self._gathered: dict[_Question, list[asyncio.Future[list[Row]]]] = {}  # not sent yet: who waits for each
+        self._waiting: deque[list[asyncio.Future[list[Row]]]] = deque()  # sent, in that order
         self._rows: list[Row] | Away = []  # of the read that is being answered
         self._connecting: asyncio.Task[None] | None = None
 
@@ -50,19 +53,26 @@ class Reader:
             raise Away
         if any("\0" in value for value in values):
             raise Away("libpq would end the text there")
-        server = self._connection.pgconn
         answer: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+        self._gathered.setdefault((statement, values), []).append(answer)
+        if not self._waiting:
+            self._send(self._connection.pgconn)
+        return await answer
+
+    def _send(self, server: pq.abc.PGconn) -> None:
+        """Everything that has gathered."""
+        gathered, self._gathered = self._gathered, {}
+        self._waiting.extend(gathered.values())
         try:
-            server.send_query_prepared(statement.encode(), [value.encode() for value in values])
-            server.pipeline_sync()
+            for statement, values in gathered:
+                server.send_query_prepared(statement.encode(), [value.encode() for value in values])
+                server.pipeline_sync()
             all_sent = server.flush() == 0
         except psycopg.OperationalError as error:
             self._drop(error)
-            raise Away from error
-        self._waiting.append(answer)
-        if not all_sent:  # the server takes nothing more: it hangs
-            self._drop(None)
-        return await answer
+        else:
+            if not all_sent:  # the server takes nothing more: it hangs
+                self._drop(None)
 
     async def open(self) -> None:
         """Connect, unless the server is away: then the next read tries again."""
@@ -105,6 +115,8 @@ class Reader:
                 elif server.status != pq.ConnStatus.OK:
                     self._drop(None)
                     return
+            if server is not None and not self._waiting and self._gathered:
+                self._send(server)
         except psycopg.OperationalError as error:
             self._drop(error)
 
@@ -115,13 +127,14 @@ class Reader:
                 tuple(_text(result.get_value(row, field)) for field in fields) for row in range(result.ntuples)
             ]
         elif result.status == pq.ExecStatus.PIPELINE_SYNC:  # the end of one read
-            answer, rows, self._rows = self._waiting.popleft(), self._rows, []
-            if answer.done():  # its caller gave up
-                return
-            if isinstance(rows, Away):
-                answer.set_exception(rows)
-            else:
-                answer.set_result(rows)
+            rows, self._rows = self._rows, []
+            for answer in self._waiting.popleft():
+                if answer.done():  # its caller gave up
+                    continue
+                if isinstance(rows, Away):
+                    answer.set_exception(Away(*rows.args))
+                else:
+                    answer.set_result(rows)
         else:
             self._rows = Away(result.get_error_message())
 
@@ -130,10 +143,12 @@ class Reader:
         if connection is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             connection.pgconn.finish()
-        for answer in self._waiting:
-            if not answer.done():
-                answer.set_exception(Away(str(why or "closed")))
+        for answers in (*self._waiting, *self._gathered.values()):
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(Away(str(why or "closed")))
         self._waiting.clear()
+        self._gathered.clear()
         self._rows = []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any
 
 from starlette.types import Receive
@@ -19,6 +19,11 @@ class Incomplete(Exception):
 
 class ClientGone(Incomplete):
     """The body did not arrive: nobody is there any more to answer."""
+
+
+def announced(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a body follows the head: without one of these two headers none does (RFC 9112, 6.3)."""
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
 
 
 async def read(receive: Receive, size: int, seconds: float) -> bytes:

@@ -64,11 +64,12 @@ class Guarded(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         idle = self._is_idle()
-        if idle and self._head_clock is None:
-            self._start_head_clock()
         super().data_received(data)
         self._body += len(data)
-        if not self._is_idle() and (idle or self._body > _PROGRESS):
+        if self._is_idle():
+            if self._head_clock is None:  # a head of which more is to come
+                self._start_head_clock()
+        elif idle or self._body > _PROGRESS:
             self._silent_since, self._body = time.monotonic(), 0
             self._stop_head_clock()
 
@@ -121,6 +122,46 @@ class Strict(Guarded, H11Protocol):
     """For whatever is passed on to a server that might read it differently. h11 limits the head's size itself."""
 
 
+class _Joined:
+    """A transport, as a cycle of uvicorn's uses it, on which an answer's head waits for the first part of its body.
+
+    One system call instead of two, and the client wakes up once. A head that no body follows at once goes by itself.
+    """
+
+    __slots__ = ("_head", "_is_first", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._is_first = True
+
+    def write(self, data: bytes) -> None:
+        if self._is_first:
+            self._is_first, self._head = False, data
+            self._loop.call_soon(self._flush)
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._transport.get_extra_info(name)
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
 class Fast(Guarded, HttpToolsProtocol):
     """For requests whose signatures cover what matters. Its parser takes heads of any size: we don't."""
 
@@ -139,6 +180,10 @@ class Fast(Guarded, HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head = 0
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.cycle.transport = _Joined(self.transport, self.loop)
 
     def on_body(self, body: bytes) -> None:
         self._head -= len(body)  # also when it belongs to a request that has been answered already

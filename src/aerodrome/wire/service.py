@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from botocore.loaders import Loader
-from botocore.model import ServiceModel
+from botocore.model import ServiceModel, StructureShape
 
 from aerodrome.errors import ApiError
 from aerodrome.wire.constraints import Failures, check
@@ -14,9 +15,11 @@ from aerodrome.wire.reply import Reply, error_reply, output_reply
 from aerodrome.wire.request import parse_request
 from aerodrome.wire.routes import Match, Routes
 
+_KEPT = 512  # requests that are remembered, and characters of path and query that one of them may have
+
 
 class Wire:
-    """Match, parse, validate and serialise for one service; reads the model once, holds nothing else.
+    """Match, parse, validate and serialise for one service; reads the model once, keeps the requests it read last.
 
     Only rest-json is spoken. `service_name` is botocore's name of the service: `mwaa`.
     """
@@ -29,6 +32,8 @@ class Wire:
         if self._model.resolved_protocol != "rest-json":
             raise ValueError(f"{service_name} speaks {self._model.resolved_protocol}; this wire speaks rest-json alone")
         self._routes = Routes(self._model)
+        self._has_headers = any(map(self._reads_headers, self._model.operation_names))
+        self._read_known = lru_cache(maxsize=_KEPT)(self._read)
 
     @property
     def signing_name(self) -> str:
@@ -38,6 +43,39 @@ class Wire:
     @property
     def operations(self) -> tuple[str, ...]:
         return tuple(self._model.operation_names)
+
+    def read(
+        self, method: str, raw_path: bytes, raw_query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> tuple[Match, dict[str, Any]]:
+        """Match, parse and validate. Clients poll: what a path and a query alone ask for is worked out once.
+
+        Raises:
+            ApiError: as `match`, `parse` and `validate`.
+        """
+        if not body and not self._has_headers and len(raw_path) + len(raw_query) <= _KEPT:
+            match, params = self._read_known(method, raw_path, raw_query)
+            return match, dict(params)
+        return self._read(method, raw_path, raw_query, tuple(headers), body)
+
+    def _read(
+        self,
+        method: str,
+        raw_path: bytes,
+        raw_query: bytes,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+    ) -> tuple[Match, dict[str, Any]]:
+        match = self.match(method, raw_path, raw_query)
+        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+        params = self.parse(match, raw_query, named, body)
+        self.validate(match.operation, params)
+        return match, params
+
+    def _reads_headers(self, operation: str) -> bool:
+        shape = self._model.operation_model(operation).input_shape
+        return isinstance(shape, StructureShape) and any(
+            member.serialization.get("location") in ("header", "headers") for member in shape.members.values()
+        )
 
     def match(self, method: str, raw_path: bytes | str, query: bytes | str = "") -> Match:
         """The operation that a request names; the path as it came over the wire.

@@ -280,3 +280,25 @@ def test_a_document_is_any_json(wire: Wire, document: bytes) -> None:
     found = parse(wire, "POST", "/restapi/x", body=b'{"Path":"/p","Method":"POST","Body":%s}' % document)
     assert found["Body"] == json.loads(document)
     wire.validate("InvokeRestApi", found)
+
+
+def test_what_is_read_twice_is_nobodys_to_change() -> None:
+    wire = Wire("mwaa")
+    request = ("GET", b"/environments", b"MaxResults=5", [(b"host", b"x")], b"")
+    match, params = wire.read(*request)
+    assert (match.operation, params) == ("ListEnvironments", {"MaxResults": 5})
+    params["MaxResults"] = 1
+    assert wire.read(*request)[1] == {"MaxResults": 5}
+    assert wire.read("GET", b"/environments", b"MaxResults=6", [], b"")[1] == {"MaxResults": 6}
+    assert wire.read("GET", b"/environments/a", b"", [], b"")[1] == {"Name": "a"}
+    for _ in range(2):
+        with pytest.raises(ApiError, match="validation error"):
+            wire.read("GET", b"/environments", b"MaxResults=0", [], b"")
+
+
+def test_a_service_that_reads_headers_has_them_read_each_time() -> None:
+    wire = Wire("lambda")
+    path = b"/2015-03-31/functions/f/invocations"
+    for kind in ("Event", "DryRun"):
+        match, params = wire.read("POST", path, b"", [(b"X-Amz-Invocation-Type", kind.encode())], b"")
+        assert (match.operation, params["InvocationType"]) == ("Invoke", kind)

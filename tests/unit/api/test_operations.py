@@ -200,6 +200,16 @@ async def test_what_is_given_is_shown(house: House) -> None:
             assert shown[member] == value, member
 
 
+async def test_a_change_is_shown_by_the_next_call(house: House) -> None:
+    await house.create("demo")
+    await house.create("other")
+    for status in (Status.AVAILABLE, Status.DELETING, Status.AVAILABLE):
+        await house.become("demo", status)
+        for name, expected in (("demo", status), ("other", Status.CREATING), ("demo", status)):
+            shown = (await house.call("get_environment", Name=name))["Environment"]
+            assert (shown["Name"], shown["Status"]) == (name, expected)
+
+
 async def test_the_bucket_must_be_right(house: House) -> None:
     for bucket, words in {
         "missing": "there is no bucket missing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -407,6 +408,35 @@ def test_root_may_do_everything_in_its_own_account() -> None:
     ):
         with pytest.raises(ApiError):
             authorise(principal(other), ACTION, ARN)
+
+
+def test_a_decision_that_hangs_on_the_request_is_made_anew_for_each() -> None:
+    early = {"DateLessThan": {"aws:CurrentTime": "2026-11-22T12:00:00Z"}}
+    who = principal(policies=(policy(statement(Condition=early)),))
+    for _ in range(2):
+        authorise(who, ACTION, ARN, {"aws:CurrentTime": datetime(2026, 11, 22, 11, tzinfo=UTC)})
+        with pytest.raises(ApiError):
+            authorise(who, ACTION, ARN, {"aws:CurrentTime": datetime(2026, 11, 22, 13, tzinfo=UTC)})
+    tagged = principal(
+        policies=(policy(statement(Resource="arn:aws:airflow:*:*:environment/${aws:ResourceTag/team}")),)
+    )
+    for team, may in (("sales-prod", True), ("other", False), ("sales-prod", True)):
+        if may:
+            authorise(tagged, ACTION, ARN, {"aws:ResourceTag/team": team})
+        else:
+            with pytest.raises(ApiError):
+                authorise(tagged, ACTION, ARN, {"aws:ResourceTag/team": team})
+
+
+def test_a_decision_that_hangs_on_nothing_is_kept_for_that_principal_action_and_resource() -> None:
+    only = principal(policies=(policy(statement(Action=ACTION, Resource=ARN)),))
+    for _ in range(2):
+        authorise(only, ACTION, ARN)
+        for action, resource in (("airflow:DeleteEnvironment", ARN), (ACTION, f"{ARN}-2")):
+            with pytest.raises(ApiError, match="no identity-based policy allows"):
+                authorise(only, action, resource)
+    with pytest.raises(ApiError):
+        authorise(replace(only, policies=()), ACTION, ARN)
 
 
 def test_another_accounts_resource_is_out_of_reach() -> None:

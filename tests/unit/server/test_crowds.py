@@ -283,6 +283,23 @@ async def test_answers_are_sent_without_delay() -> None:
     assert seen == [1]
 
 
+async def test_a_head_goes_out_before_there_is_a_body() -> None:
+    more = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+        await send({"type": "http.response.body", "body": b"cd"})
+
+    async with listening(slow, LIMITS) as port, slow_clients(port, 1, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as [client]:
+        async with asyncio.timeout(5):
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            more.set()
+            assert await client.reader.readexactly(4) == b"abcd"
+
+
 async def test_stopping_lets_an_answer_end() -> None:
     begun, end = asyncio.Event(), asyncio.Event()
 

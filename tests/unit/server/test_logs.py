@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aerodrome.server.logs import TogetherHandler
+from aerodrome.server.logs import QuickFormatter, TogetherHandler
 
 
 class Stream(io.StringIO):
@@ -59,3 +59,12 @@ async def test_a_warning_waits_for_nothing_and_takes_along_what_waits(log: loggi
 def test_without_a_loop_a_line_is_written_as_it_comes(log: logging.Logger, stream: Stream) -> None:
     log.info("starting")
     assert stream.getvalue() == "starting\n"
+
+
+def test_a_line_has_the_time_that_the_standard_formatter_gives_it() -> None:
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    quick, usual = QuickFormatter(form), logging.Formatter(form)
+    for created in (1795357800.0, 1795357800.25, 1795357801.9994, 1795361400.5):
+        record = logging.makeLogRecord({"name": "n", "levelname": "INFO", "msg": "m", "created": created})
+        record.msecs = float(int((created - int(created)) * 1000))
+        assert quick.format(record) == usual.format(record)

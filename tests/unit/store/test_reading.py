@@ -18,6 +18,7 @@ STATEMENTS = {
     "double": "SELECT $1::int * 2, NULL",
     "count": "SELECT generate_series(1, $1::int)",
     "own_process": "SELECT pg_backend_pid()",
+    "transaction": "SELECT pg_current_xact_id(), $1",  # another one each time
 }
 
 
@@ -99,3 +100,11 @@ async def test_reads_go_through_the_pool_while_the_reader_is_away(pool: Pool) ->
     assert await store.get(made.key) == made
     await pool.reader.close()
     assert await store.list_names("aws", made.key.account, made.key.region, "", 5) == [made.key.name]
+
+
+async def test_the_same_question_asked_by_many_at_once_is_one_read(reader: Reader) -> None:
+    first, *others = await asyncio.gather(*(reader.read("transaction", "a") for _ in range(10)))
+    assert first not in others  # was under way before they asked: what it reads may be older than their question
+    assert others == [others[0]] * 9
+    another, again = await asyncio.gather(reader.read("transaction", "a"), reader.read("transaction", "b"))
+    assert len({str(rows) for rows in (first, others[0], another, again)}) == 4
