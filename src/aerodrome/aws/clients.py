@@ -6,6 +6,8 @@ metadata: the control plane must never act with credentials that somebody left l
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
+from botocore.loaders import JSONFileLoader, Loader
 
 from aerodrome.domain.principal import Credentials
 
@@ -43,6 +46,12 @@ class AwsClients:
         self._verify = str(ca_bundle) if ca_bundle else None
         self._lock = threading.Lock()  # a session is not safe to share between threads, its clients are
         self._session = botocore.session.Session(session_vars=_deaf_variables())
+        models = Loader(
+            file_loader=_LeanModels(),
+            extra_search_paths=[Loader.BUILTIN_DATA_PATH],
+            include_default_search_paths=False,  # no model of ~/.aws either
+        )
+        self._session.register_component("data_loader", models)
 
     def endpoint(self, service: str) -> str | None:
         """The URL that clients of the service (botocore's name) are sent to; None is AWS's own."""
@@ -72,6 +81,26 @@ class AwsClients:
                 aws_secret_access_key=credentials.secret_access_key if credentials else None,
                 aws_session_token=(credentials.session_token or None) if credentials else None,
             )
+
+
+class _LeanModels(JSONFileLoader):
+    """botocore's data as plain dictionaries, without documentation: half of the memory, which for S3 is 7 MB."""
+
+    def load_file(self, file_path: str) -> Any:
+        """None when it isn't there."""
+        for suffix, opened in ((".json", open), (".json.gz", gzip.open)):
+            try:
+                with opened(file_path + suffix, "rb") as file:
+                    return json.load(file, object_hook=_without_documentation)
+            except FileNotFoundError:
+                continue
+        return None
+
+
+def _without_documentation(part: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(part.get("documentation"), str):  # else it is a member of that name
+        part["documentation"] = ""
+    return part
 
 
 def _deaf_variables() -> dict[str, Any]:

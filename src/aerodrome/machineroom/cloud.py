@@ -11,6 +11,7 @@ from aerodrome.aws.cloud import CloudSocket
 from aerodrome.aws.install import CloudSpec, ensure_cloud
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
+from aerodrome.machineroom.control import LEAN
 from aerodrome.machineroom.home import uv_program
 from aerodrome.machineroom.installation import Installation
 from aerodrome.machineroom.pythons import public_python
@@ -41,7 +42,8 @@ def prepare(
         layout, spec, python=public_python(_PYTHONS), uv=uv_program(), lock=_lock_file(), progress=progress
     )
     # It reads its 0600 configuration as we are, then becomes its own user: Supervisor doesn't switch.
-    program = Program(name=NAME, argv=cloud.argv, log_path=layout.log / f"{NAME}.log", stop_wait=20, priority=120)
+    log_path = layout.log / f"{NAME}.log"
+    program = Program(name=NAME, argv=cloud.argv, log_path=log_path, environment=LEAN, stop_wait=20, priority=120)
     return program, cloud.health_url
 
 

@@ -15,6 +15,9 @@ from aerodrome.supervision import Program
 
 NAME = "server"
 _LOOPBACK = ("127.0.0.1", "localhost", ".localhost", "::1")
+# Of the C library: two heaps for all threads instead of one for each, and what is free at their ends is given back.
+# Else every thread that ever read a bucket or asked a worker keeps the most that it has needed.
+LEAN = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(128 * 1024)}
 _RELEASE = "AERODROME_RELEASE"  # changes the specification, so that `up` after an upgrade restarts the control plane
 
 # How tests run something else in its place.
@@ -23,7 +26,12 @@ Control = Callable[[Layout, Installation, Mapping[str, str]], Program]
 
 def program(layout: Layout, installation: Installation, surroundings: Mapping[str, str]) -> Program:
     """`python -m aerodrome.server --home HOME`. `surroundings` are what `settings.surroundings()` lets through."""
-    variables = {**without_proxy_to_ourselves(surroundings), _RELEASE: __version__, **installation.postgres_variables}
+    variables = {
+        **LEAN,
+        **without_proxy_to_ourselves(surroundings),
+        _RELEASE: __version__,
+        **installation.postgres_variables,
+    }
     return Program(
         name=NAME,
         argv=(sys.executable, "-P", "-m", "aerodrome.server", "--home", str(layout.home)),

@@ -37,7 +37,9 @@ _OPTIONS = {
     "full_page_writes": "on",
     "wal_sync_method": "fdatasync",
     # A small machine that others use too.
-    "shared_buffers": "32MB",  # pages that are used stay in memory once for all; the system caches the rest
+    "shared_buffers": "16MB",  # pages that are used stay in memory once for all; the system caches the rest
+    "io_method": "sync",  # what isn't in them is in the system's cache: no worker processes that read ahead
+    "max_logical_replication_workers": "0",  # nobody subscribes to anything: no launcher
     "min_wal_size": "80MB",
     "max_wal_size": "512MB",
     "wal_compression": "on",

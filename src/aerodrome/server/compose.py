@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -113,7 +114,7 @@ async def compose(
         vault = Vault(layout.master_key.read_bytes())
         store, events, tokens = EnvironmentStore(pool, vault), EventStore(pool), TokenStore(pool)
         # Connections of its own, so that the reconciler gets on however many ask.
-        working_pool = await stack.enter_async_context(open_pool(database_url))
+        working_pool = await stack.enter_async_context(open_pool(database_url, read_soon=False))
         working_store, working_events = EnvironmentStore(working_pool, vault), EventStore(working_pool)
 
         is_root = os.geteuid() == 0
@@ -246,6 +247,8 @@ async def run(
             asyncio.create_task(_sweep(plane.tokens, plane.events), name="sweep"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
+        gc.collect()
+        gc.freeze()  # what was imported and made until here stays: not to be looked through again and again
         plane.healthy = True
         log.info("serving on %s", installation.endpoint)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

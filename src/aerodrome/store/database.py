@@ -67,12 +67,15 @@ async def migrate(url: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, size: int = 12) -> AsyncIterator[Pool]:
-    """A pool of at most `size` connections, each checked before use, so that a restarted server is survived."""
+async def open_pool(url: str, *, size: int = 12, read_soon: bool = True) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections, each checked before use, so that a restarted server is survived.
+
+    The connection of its `reader` is opened at once, or, unless `read_soon`, by the first read.
+    """
     options: dict[str, Any] = {"row_factory": dict_row}
     pool = Pool(
         url,
-        min_size=2,
+        min_size=1,
         max_size=size,
         kwargs=options,
         check=AsyncConnectionPool.check_connection,
@@ -83,7 +86,8 @@ async def open_pool(url: str, *, size: int = 12) -> AsyncIterator[Pool]:
     pool.reader = Reader(url, READS)
     await pool.open(wait=True)
     try:
-        await pool.reader.open()
+        if read_soon:
+            await pool.reader.open()
         yield pool
     finally:
         await pool.reader.close()
