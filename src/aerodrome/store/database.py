@@ -27,7 +27,11 @@ DATABASE = "aerodrome"
 _OF = "FROM environments WHERE partition = $1 AND account = $2 AND region = $3"
 READS = {  # what `Pool.reader` is asked
     "version_of_environment": f"SELECT id, generation {_OF} AND name = $4",
-    "names_of_environments": (f'SELECT name {_OF} AND name COLLATE "C" > $4 ORDER BY name COLLATE "C" LIMIT $5'),
+    # One JSON text, since a page is read faster than its rows.
+    "names_of_environments": (
+        'SELECT json_agg(name ORDER BY name COLLATE "C")'  # noqa: S608 - constants
+        f' FROM (SELECT name {_OF} AND name COLLATE "C" > $4 ORDER BY name COLLATE "C" LIMIT $5) AS page'
+    ),
 }
 
 

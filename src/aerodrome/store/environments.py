@@ -123,7 +123,8 @@ class EnvironmentStore:
         """Names in order, the first one after `after`."""
         with suppress(Away):
             found = await self._pool.reader.read("names_of_environments", partition, account, region, after, str(limit))
-            return [name for (name,) in found if name is not None]
+            names: list[str] = json.loads(found[0][0] or "[]")
+            return names
         async with transaction(self._pool) as connection:
             rows = await connection.execute(
                 "SELECT name FROM environments WHERE partition = %s AND account = %s AND region = %s"
