@@ -20,7 +20,7 @@ from psycopg import AsyncConnection, pq
 log = logging.getLogger(__name__)
 
 Row = tuple[str | None, ...]  # values as PostgreSQL writes them
-_Question = tuple[str, tuple[str, ...]]  # statement, values
+_Question = tuple[bytes, tuple[bytes, ...]]  # statement, values
 _CONNECT_SECONDS = 5.0
 
 
@@ -53,8 +53,9 @@ class Reader:
             raise Away
         if any("\0" in value for value in values):
             raise Away("libpq would end the text there")
+        question = statement.encode(), tuple(value.encode() for value in values)
         answer: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
-        self._gathered.setdefault((statement, values), []).append(answer)
+        self._gathered.setdefault(question, []).append(answer)
         if not self._waiting:
             self._send(self._connection.pgconn)
         return await answer
@@ -65,7 +66,7 @@ class Reader:
         self._waiting.extend(gathered.values())
         try:
             for statement, values in gathered:
-                server.send_query_prepared(statement.encode(), [value.encode() for value in values])
+                server.send_query_prepared(statement, values)
                 server.pipeline_sync()
             all_sent = server.flush() == 0
         except psycopg.OperationalError as error:
