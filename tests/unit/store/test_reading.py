@@ -60,6 +60,14 @@ async def test_text_that_libpq_would_cut_is_not_sent(reader: Reader) -> None:
         await reader.read("double", "1\0")
 
 
+async def test_text_that_is_no_text_fails_for_its_caller_alone(reader: Reader) -> None:
+    answers = await asyncio.gather(
+        *(reader.read("double", text) for text in ("1", "\ud800", "3")), return_exceptions=True
+    )
+    assert isinstance(answers[1], UnicodeEncodeError)
+    assert [answers[0], answers[2]] == [[("2", None)], [("6", None)]]
+
+
 async def test_a_server_that_is_away_is_told_at_once_and_found_again(reader: Reader, pool: Pool) -> None:
     ((backend,),) = await reader.read("own_process")
     async with pool.connection() as connection:
