@@ -1,6 +1,7 @@
 """Clients that ask one question over and over, each on one connection that is kept, and the time of each answer.
 
-Requests are signed by botocore before the clock runs: what is measured is the server, and the same for every server.
+Requests are signed by botocore before the clock runs, and it stops with an answer's last byte, before the client does
+anything with it: what is measured is the server, and the same for every server.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-SIGNED_FOR = 240.0  # seconds after which a signature is made anew; servers refuse those older than five minutes
+SIGNED_FOR = 240.0  # seconds that a slice may take; servers refuse signatures older than five minutes
 _PATIENCE = 30.0  # seconds for one answer
 _WARM_UP = 3  # requests of every connection before its times count
 
@@ -51,6 +52,7 @@ class Target:
 class Answer:
     status: int
     body: bytes
+    seconds: float  # from the request's write to the answer's last byte
 
 
 def ask(target: Target, path: str, *, clients: int, requests: int) -> list[float]:
@@ -68,19 +70,21 @@ def answer(target: Target, path: str) -> Answer:
 
 
 async def _ask_all(target: Target, path: str, clients: int, requests: int) -> list[float]:
-    started = time.monotonic()
     request = target.request(path)
     share = [requests // clients + (number < requests % clients) for number in range(clients)]
-    times = await asyncio.gather(*(_client(target, request, count) for count in share))
-    if time.monotonic() - started > SIGNED_FOR:
-        raise RuntimeError("the round took so long that its signature may have expired; ask for fewer requests")
+    try:
+        async with asyncio.timeout(SIGNED_FOR):
+            times = await asyncio.gather(*(_client(target, request, count) for count in share))
+    except TimeoutError:
+        raise RuntimeError("the round takes longer than its signature is good for; ask for fewer requests") from None
     return [seconds for one in times for seconds in one]
 
 
 async def _answer(target: Target, path: str) -> Answer:
     connection = await _connect(target)
     try:
-        return await connection.exchange(target.request(path))
+        async with asyncio.timeout(_PATIENCE):
+            return await connection.exchange(target.request(path))
     finally:
         connection.close()
 
@@ -94,9 +98,8 @@ async def _client(target: Target, request: bytes, count: int) -> Sequence[float]
         for _ in range(count):
             if not connection.kept:  # some servers take a thousand requests and close; a new one is not on the clock
                 connection = await _connect(target)
-            started = time.perf_counter()
             found = await connection.exchange(request)
-            times.append(time.perf_counter() - started)
+            times.append(found.seconds)
             if found.status != 200:
                 raise RuntimeError(f"answer {found.status}: {found.body[:300]!r}")
     finally:
@@ -119,6 +122,7 @@ class _Connection(asyncio.Protocol):
         self._body = bytearray()
         self._waiting: asyncio.Future[Answer] | None = None
         self._transport: asyncio.WriteTransport | None = None
+        self._started = 0.0
         self.kept = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -135,16 +139,18 @@ class _Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
+        seconds = time.perf_counter() - self._started
         self.kept = self._parser.should_keep_alive()
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(Answer(self._parser.get_status_code(), bytes(self._body)))
+            self._waiting.set_result(Answer(self._parser.get_status_code(), bytes(self._body), seconds))
         self._body.clear()
 
     async def exchange(self, request: bytes) -> Answer:
         assert self._transport is not None
         self._waiting = asyncio.get_running_loop().create_future()
+        self._started = time.perf_counter()
         self._transport.write(request)
-        return await asyncio.wait_for(self._waiting, _PATIENCE)
+        return await self._waiting
 
     def close(self) -> None:
         if self._transport is not None:
