@@ -10,9 +10,9 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from aerodrome.api.access import authorise_read
 from aerodrome.api.call import Call, Handler
 from aerodrome.api.context import Context
-from aerodrome.api.operations import authorise_read
 from aerodrome.errors import ApiError, validation_error
 from aerodrome.store.events import Event
 from aerodrome.wire import Reply

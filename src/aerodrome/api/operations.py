@@ -8,17 +8,19 @@ import uuid
 from base64 import urlsafe_b64encode
 
 from aerodrome.api import paging, rest
+from aerodrome.api.access import authorised, check_status, context_keys, key_of, request_tag_keys, with_roles
 from aerodrome.api.call import Call, FromRow, Output
 from aerodrome.api.checks import assume, check_bucket
 from aerodrome.api.context import Context
+from aerodrome.api.metrics import publish_metrics
+from aerodrome.api.tags import list_tags_for_resource, tag_resource, untag_resource
 from aerodrome.domain import creation
 from aerodrome.domain.description import describe
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
-from aerodrome.domain.lifecycle import refusal
-from aerodrome.domain.policy import authorise, request_context, roles_allowed
+from aerodrome.domain.policy import authorise
 from aerodrome.domain.principal import Principal
 from aerodrome.domain.secrets import EnvironmentSecrets
-from aerodrome.errors import ApiError, access_denied, not_found, validation_error
+from aerodrome.errors import ApiError, validation_error
 from aerodrome.store.environments import AddressTaken, DuplicateName
 from aerodrome.store.events import NewEvent
 
@@ -30,28 +32,29 @@ async def create_environment(context: Context, call: Call) -> Output:
     """Check everything, insert the row, poke the reconciler."""
     key = key_of(call, call.params["Name"])
     tags = call.params.get("Tags") or {}
-    tag_keys = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
-    context_keys = _context_keys(context, call) | tag_keys | ({"aws:TagKeys": list(tags)} if tags else {})
-    authorise(call.caller, "airflow:CreateEnvironment", key.arn, context_keys)
+    keys = context_keys(context, call) | request_tag_keys(tags)
+    authorise(call.caller, "airflow:CreateEnvironment", key.arn, keys)
     if tags:
-        authorise(call.caller, "airflow:TagResource", key.arn, context_keys)
+        authorise(call.caller, "airflow:TagResource", key.arn, keys)
     members = creation.complete(call.params, strict=context.strict)
-    creation.check(members, strict=context.strict)
+    creation.check(members, strict=context.strict, tags=tags)
     if await context.store.get(key) is not None:
         raise _duplicate(key)
     role_arn = members["ExecutionRoleArn"]
-    passed = {**_context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
+    passed = {**context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
     authorise(call.caller, "iam:PassRole", role_arn, passed)
     credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
     data = {"arn": key.arn, "from": None, "to": Status.CREATING}
     event = NewEvent("create.requested", "CreateEnvironment", call.caller.arn, data)
-    environment = await _insert(context, key, members, event)
+    environment = await _insert(context, key, members, tags, event)
     context.poke(environment.id)
     return {"Arn": key.arn}
 
 
-async def _insert(context: Context, key: EnvironmentKey, members: dict[str, object], event: NewEvent) -> Environment:
+async def _insert(
+    context: Context, key: EnvironmentKey, members: dict[str, object], tags: dict[str, str], event: NewEvent
+) -> Environment:
     environment_id = uuid.uuid4().hex[:12]
     secrets = EnvironmentSecrets.generate(random.token_urlsafe, urlsafe_b64encode(random.token_bytes(32)).decode())
     while True:
@@ -67,6 +70,7 @@ async def _insert(context: Context, key: EnvironmentKey, members: dict[str, obje
             host=context.host(environment_id, key.region, address),
             created_at=context.now(),
             generation=1,
+            tags=tags,
         )
         try:
             await context.store.insert(environment, address, secrets, event)
@@ -78,14 +82,14 @@ async def _insert(context: Context, key: EnvironmentKey, members: dict[str, obje
 
 
 async def get_environment(context: Context, call: Call) -> Output:
-    environment = await _authorised(context, call, call.params["Name"])
+    environment = await authorised(context, call, key_of(call, call.params["Name"]))
     return FromRow(environment.id, environment, lambda: {"Environment": describe(environment)})
 
 
 async def list_environments(context: Context, call: Call) -> Output:
     """Names in order; the token is sealed and bound to account and region, so that a foreign one is refused."""
     principal = call.caller
-    authorise(principal, "airflow:ListEnvironments", "*", _context_keys(context, call))
+    authorise(principal, "airflow:ListEnvironments", "*", context_keys(context, call))
     limit = call.params.get("MaxResults") or _PAGE
     scope = f"ListEnvironments/{principal.partition}/{principal.account}/{call.region}"
     after = paging.open_token(context.vault, scope, call.params.get("NextToken"))
@@ -99,8 +103,8 @@ async def list_environments(context: Context, call: Call) -> Output:
 async def delete_environment(context: Context, call: Call) -> Output:
     """Legal while it is being created, too: the next pass takes down whatever is there by then."""
     while True:
-        environment = await _authorised(context, call, call.params["Name"])
-        _legal(call.operation, environment)
+        environment = await authorised(context, call, key_of(call, call.params["Name"]))
+        check_status(call.operation, environment)
         data = {"from": environment.status, "to": Status.DELETING}
         event = NewEvent("delete.requested", "DeleteEnvironment", call.caller.arn, data)
         update = LastUpdate("PENDING", context.now())
@@ -111,7 +115,7 @@ async def delete_environment(context: Context, call: Call) -> Output:
 
 
 async def create_web_login_token(context: Context, call: Call) -> Output:
-    environment, roles = await _with_roles(context, call)
+    environment, roles = await with_roles(context, call)
     token = random.token_urlsafe(48)
     username = airflow_identity(call.caller)
     await context.tokens.add(token, "web", environment.id, username, call.caller.iam_identity, roles, context.now())
@@ -124,8 +128,8 @@ async def create_web_login_token(context: Context, call: Call) -> Output:
 
 
 async def create_cli_token(context: Context, call: Call) -> Output:
-    environment = await _authorised(context, call, call.params["Name"])
-    _legal(call.operation, environment)
+    environment = await authorised(context, call, key_of(call, call.params["Name"]))
+    check_status(call.operation, environment)
     token = random.token_urlsafe(48)
     username = airflow_identity(call.caller)
     await context.tokens.add(token, "cli", environment.id, username, call.caller.iam_identity, [], context.now())
@@ -133,7 +137,7 @@ async def create_cli_token(context: Context, call: Call) -> Output:
 
 
 async def invoke_rest_api(context: Context, call: Call) -> Output:
-    environment, roles = await _with_roles(context, call)
+    environment, roles = await with_roles(context, call)
     return await rest.invoke(context, environment, call, airflow_identity(call.caller), roles)
 
 
@@ -145,67 +149,17 @@ OPERATIONS = {
     "CreateWebLoginToken": create_web_login_token,
     "CreateCliToken": create_cli_token,
     "InvokeRestApi": invoke_rest_api,
+    "TagResource": tag_resource,
+    "UntagResource": untag_resource,
+    "ListTagsForResource": list_tags_for_resource,
+    "PublishMetrics": publish_metrics,
 }
-
-
-def key_of(call: Call, name: str) -> EnvironmentKey:
-    """Region from the signature's scope, account and partition from the principal."""
-    return EnvironmentKey(call.caller.partition, call.caller.account, call.region, name)
 
 
 def airflow_identity(principal: Principal) -> str:
     """The user's name in Airflow: the IAM identity, or its hash when it is longer than Airflow's column."""
     identity = principal.iam_identity
     return identity if len(identity) <= _NAME_LIMIT else hashlib.sha256(identity.encode()).hexdigest()
-
-
-def _context_keys(context: Context, call: Call, environment: Environment | None = None) -> dict[str, object]:
-    """What conditions of policies may ask about: the request itself, and the tags of the environment."""
-    keys = request_context(now=context.now(), region=call.region, source_ip=call.source_ip, secure=False)
-    tags = {} if environment is None else environment.desired.get("Tags") or {}
-    return dict(keys) | {f"aws:ResourceTag/{tag}": value for tag, value in tags.items()}
-
-
-async def _authorised(context: Context, call: Call, name: str) -> Environment:
-    """The environment, for a caller who may do this to it; who may not doesn't learn whether it is there."""
-    key = key_of(call, name)
-    environment = await context.store.get(key)
-    authorise(call.caller, f"airflow:{call.operation}", key.arn, _context_keys(context, call, environment))
-    if environment is None:
-        raise _unknown(key)
-    return environment
-
-
-async def _with_roles(context: Context, call: Call) -> tuple[Environment, list[str]]:
-    """The environment and the Airflow roles that the caller's policies grant on it (mwaa-spec 7.3)."""
-    key = key_of(call, call.params["Name"])
-    environment = await context.store.get(key)
-    context_keys = _context_keys(context, call, environment)
-    granted = roles_allowed(call.caller, f"airflow:{call.operation}", key, context_keys)
-    if not granted:
-        raise access_denied("No Airflow role granted in IAM.")
-    if environment is None:
-        raise _unknown(key)
-    _legal(call.operation, environment)
-    return environment, granted
-
-
-async def authorise_read(context: Context, call: Call, name: str) -> EnvironmentKey:
-    """The key of an environment, there or not, whose caller may GetEnvironment it."""
-    key = key_of(call, name)
-    keys = _context_keys(context, call, await context.store.get(key))
-    authorise(call.caller, "airflow:GetEnvironment", key.arn, keys)
-    return key
-
-
-def _legal(operation: str, environment: Environment) -> None:
-    reason = refusal(operation, environment.status)
-    if reason is not None:
-        raise validation_error(reason)
-
-
-def _unknown(key: EnvironmentKey) -> ApiError:
-    return not_found(f"Environment {key.name} not found in {key.region}.")
 
 
 def _duplicate(key: EnvironmentKey) -> ApiError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aerodrome.domain import classes, versions
 from aerodrome.domain.airflow_config import blocked_options
+from aerodrome.domain.tags import reserved_faults
 from aerodrome.errors import validation_error
 
 _LOG_MODULES = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs", "WorkerLogs")
@@ -22,7 +23,8 @@ _NOT_YET = {
 
 
 def complete(params: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
-    """The members of a CreateEnvironment call with every default filled in; those without one stay absent.
+    """The members of a CreateEnvironment call but its name and tags, with every default filled in; those without one
+    stay absent.
 
     `strict`: MWAA's own counts of schedulers and web servers, else one of each.
     """
@@ -41,14 +43,14 @@ def complete(params: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
         "EndpointManagement": "SERVICE",
         "WeeklyMaintenanceWindowStart": "SUN:03:30",
     }
-    given = {name: value for name, value in params.items() if name != "Name" and value is not None}
+    given = {name: value for name, value in params.items() if name not in ("Name", "Tags") and value is not None}
     logging = given.get("LoggingConfiguration", {})
     modules = {name: logging.get(name, {"Enabled": False, "LogLevel": "INFO"}) for name in _LOG_MODULES}
     return {**defaults, **given, "LoggingConfiguration": modules}
 
 
-def check(members: Mapping[str, Any], *, strict: bool) -> None:
-    """Refuse what no environment can be made of.
+def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = ()) -> None:
+    """Refuse what no environment can be made of. `tags`: the keys of its tags.
 
     Raises:
         ApiError: ValidationException that names every wrong field, its value where it isn't secret, and the fix.
@@ -58,6 +60,7 @@ def check(members: Mapping[str, Any], *, strict: bool) -> None:
         *_check_version(members),
         *_check_class(members, strict=strict),
         *_check_options(members),
+        *reserved_faults("Tags", tags),
     ]
     if faults:
         raise validation_error("Invalid request provided: " + " ".join(faults))

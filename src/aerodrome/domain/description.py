@@ -29,7 +29,6 @@ _ECHOED = (
     "NetworkConfiguration",
     "LoggingConfiguration",
     "WeeklyMaintenanceWindowStart",
-    "Tags",
     "WebserverAccessMode",
     "EndpointManagement",
     "IdentityCenterConfiguration",
@@ -57,6 +56,8 @@ def describe(environment: Environment) -> dict[str, Any]:
         "LastUpdate": _last_update(environment),
     }
     output |= {name: shown[name] for name in _ECHOED if shown.get(name) is not None}
+    if environment.tags:
+        output["Tags"] = environment.tags
     if environment.status not in (Status.CREATE_FAILED, Status.DELETED):
         output["WebserverUrl"] = environment.host
     return output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -66,7 +66,7 @@ class LastUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One row. `desired` and `applied` are CreateEnvironment's members in AWS spelling, defaults filled in.
+    """One row. `desired` and `applied` are CreateEnvironment's members in AWS spelling, defaults filled in, no tags.
 
     `desired` is what the API wrote, `applied` what last converged (None: nothing yet). `generation` grows with every
     write; a write names the generation it read.
@@ -81,4 +81,5 @@ class Environment:
     host: str  # WebserverUrl: host name, with ":port" when the port is not 443
     created_at: datetime
     generation: int
+    tags: Mapping[str, str] = field(default_factory=dict)  # change at once, part of neither `desired` nor `applied`
     runtime: str | None = None  # key of the runtime it runs in, whatever a newer release would choose; None: not yet

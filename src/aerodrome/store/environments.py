@@ -30,7 +30,8 @@ _SENSITIVE = ("AirflowConfigurationOptions",)
 _SEALED = "sealed:"
 _KNOWN = 1000  # environments that `get` keeps opened
 _COLUMNS = (
-    "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, runtime"
+    "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, tags,"
+    " runtime"
 )
 
 
@@ -64,8 +65,8 @@ class EnvironmentStore:
             async with transaction(self._pool) as connection:
                 await connection.execute(
                     "INSERT INTO environments (id, partition, account, region, name, status, desired, last_update,"
-                    " host, address, secrets, created_at, generation, runtime)"
-                    " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+                    " host, address, secrets, created_at, generation, tags, runtime)"
+                    " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
                     (
                         environment.id,
                         key.partition,
@@ -80,6 +81,7 @@ class EnvironmentStore:
                         sealed,
                         environment.created_at,
                         environment.generation,
+                        Jsonb(dict(environment.tags)),
                         environment.runtime,
                     ),
                 )
@@ -91,14 +93,14 @@ class EnvironmentStore:
             raise DuplicateName(key.name) from error
 
     async def get(self, key: EnvironmentKey) -> Environment | None:
-        """The environment as it is now. The row is only fetched when its generation isn't the one that we know."""
+        """The environment as it is now. The row is only fetched when its generation or tags aren't those we know."""
         values = (key.partition, key.account, key.region, key.name)
         try:
             versions = await self._pool.reader.read("version_of_environment", *values)
         except Away:
             versions = None
         known = self._known.get(key)
-        if known is not None and versions == [(known.id, str(known.generation))]:
+        if known is not None and versions and _is_version_of(known, *versions[0]):
             return known
         found = None if versions == [] else await self._get(key)
         if found is None:
@@ -189,6 +191,17 @@ class EnvironmentStore:
                 await event.write(connection, after.id, after.key)
             return after
 
+    async def retag(self, before: Environment, tags: Mapping[str, str], event: NewEvent) -> bool:
+        """Write `tags` and the event if the tags are still those of `before`. Nobody's pass is disturbed by it."""
+        async with transaction(self._pool) as connection:
+            done = await connection.execute(
+                "UPDATE environments SET tags = %s WHERE id = %s AND tags = %s",
+                (Jsonb(dict(tags)), before.id, Jsonb(dict(before.tags))),
+            )
+            if done.rowcount == 1:
+                await event.write(connection, before.id, before.key)
+            return done.rowcount == 1
+
     async def delete(self, environment_id: str, event: NewEvent | None = None) -> None:
         """Remove the row, its tokens and sessions, and write the event that tells of it. Absent is success."""
         async with transaction(self._pool) as connection:
@@ -246,8 +259,13 @@ class EnvironmentStore:
             host=row["host"],
             created_at=row["created_at"],
             generation=row["generation"],
+            tags=row["tags"],
             runtime=row["runtime"],
         )
+
+
+def _is_version_of(known: Environment, id_: str | None, generation: str | None, tags: str | None) -> bool:
+    return (known.id, str(known.generation)) == (id_, generation) and known.tags == json.loads(tags or "{}")
 
 
 def _pack_update(update: LastUpdate | None) -> Jsonb | None:

@@ -3,172 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-import boto3
-import httpx
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
-from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import ClientError
-from starlette.applications import Starlette
 
-from aerodrome.api.airflow_session import AirflowSessions
-from aerodrome.api.app import FrontDoor
-from aerodrome.api.call import fold
-from aerodrome.api.context import Context
-from aerodrome.api.history import build_history
-from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.domain.environment import Environment, Status
-from aerodrome.domain.principal import AccessKey, Credentials, Principal
-from aerodrome.errors import Permanent
-from aerodrome.gateway.hosts import loopback_address
-from aerodrome.identity import Verifier
-from aerodrome.store.database import Pool
-from aerodrome.store.environments import EnvironmentStore
-from aerodrome.store.events import EventStore
-from aerodrome.store.tokens import TokenStore
-from aerodrome.store.vault import Vault
-from aerodrome.wire import Wire
-from support.asgi import serving
-
-ACCOUNT = "100000000001"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/mwaa"
-ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-GIVEN: dict[str, Any] = {
-    "ExecutionRoleArn": ROLE,
-    "SourceBucketArn": "arn:aws:s3:::good",
-    "DagS3Path": "dags/",
-    "NetworkConfiguration": {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]},
-}
-OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": False}
-CLOSED = {**OPEN, "RestrictPublicBuckets": True}
-
-
-def error(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": code}}, "S3")
-
-
-class Buckets:
-    """What S3 says of a few buckets."""
-
-    def list_objects_v2(self, Bucket: str, **_: Any) -> Mapping[str, Any]:  # noqa: N803 - boto3's name
-        if Bucket == "missing":
-            raise error("NoSuchBucket")
-        if Bucket == "forbidden":
-            raise error("AccessDenied")
-        return {"KeyCount": 0}
-
-    def get_bucket_versioning(self, Bucket: str) -> Mapping[str, Any]:  # noqa: N803
-        return {} if Bucket == "unversioned" else {"Status": "Enabled"}
-
-    def get_public_access_block(self, Bucket: str) -> Mapping[str, Any]:  # noqa: N803
-        if Bucket == "unblocked":
-            raise error("NoSuchPublicAccessBlockConfiguration")
-        return {"PublicAccessBlockConfiguration": OPEN if Bucket == "open" else CLOSED}
-
-
-class Account:
-    """Keys by id: `admin`, and whatever a test adds. Implements PrincipalSource and RoleSource."""
-
-    def __init__(self) -> None:
-        self.policies: dict[str, list[dict[str, Any]]] = {"admin": [ALL]}
-
-    async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
-        if key_id not in self.policies:
-            return None
-        policy = {"Version": "2012-10-17", "Statement": self.policies[key_id]}
-        arn = f"arn:aws:iam::{ACCOUNT}:user/{key_id}"
-        return AccessKey(key_id, "secret", principal=Principal(arn, ACCOUNT, "aws", key_id, (policy,)))
-
-    async def assume_role(
-        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
-    ) -> Credentials:
-        if role_arn != ROLE:
-            raise Permanent(f"There is no role {role_arn}.")
-        return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
-
-
-class NoServers:
-    async def web_servers(self, environment: Environment) -> list[str]:
-        return []
-
-
-class House:
-    def __init__(
-        self, url: str, account: Account, store: EnvironmentStore, upstreams: NoServers, poked: list[str]
-    ) -> None:
-        self.url, self.account, self.store, self.upstreams, self.poked = url, account, store, upstreams, poked
-
-    def client(self, key: str = "admin", region: str = "eu-west-1") -> Any:
-        return boto3.Session().client(
-            "mwaa",
-            region_name=region,
-            endpoint_url=self.url,
-            aws_access_key_id=key,
-            aws_secret_access_key="secret",
-            config=Config(inject_host_prefix=False, retries={"total_max_attempts": 1}),
-        )
-
-    async def call(self, operation: str, key: str = "admin", region: str = "eu-west-1", **params: Any) -> Any:
-        return await asyncio.to_thread(getattr(self.client(key, region), operation), **params)
-
-    async def history(self, name: str, after: str = "0", key: str = "admin", signed: bool = True) -> tuple[int, Any]:
-        request = AWSRequest("GET", f"{self.url}/_aerodrome/environments/{name}/events?after={after}")
-        if signed:
-            SigV4Auth(BotoCredentials(key, "secret"), "airflow", "eu-west-1").add_auth(request)
-        async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(request.url, headers=dict(request.headers))
-        return answer.status_code, answer.json()
-
-    async def refused(self, operation: str, key: str = "admin", region: str = "eu-west-1", **params: Any) -> Any:
-        with pytest.raises(ClientError) as caught:
-            await self.call(operation, key, region, **params)
-        return caught.value.response
-
-    async def create(self, name: str = "demo", region: str = "eu-west-1", **members: Any) -> Any:
-        return await self.call("create_environment", region=region, Name=name, **{**GIVEN, **members})
-
-    async def become(self, name: str, status: Status) -> None:
-        for row in await self.store.all():
-            if row.key.name == name:
-                assert await self.store.update(row, status=status) is not None
-
-
-@pytest.fixture
-async def house(pool: Pool) -> AsyncIterator[House]:
-    store, events, account, poked = EnvironmentStore(pool, vault := Vault(b"k" * 32)), EventStore(pool), Account(), []
-    context = Context(
-        store=store,
-        events=events,
-        tokens=TokenStore(pool),
-        vault=vault,
-        roles=account,
-        s3_client=lambda credentials, region: Buckets(),
-        upstreams=(upstreams := NoServers()),
-        sessions=AirflowSessions(),
-        poke=poked.append,
-        now=lambda: datetime.now(UTC),
-        loopback_address=loopback_address,
-        gateway_port=443,
-        web_host="address",
-        strict=False,
-    )
-    wire, verifier = Wire("mwaa"), Verifier(account, context.now)
-    door = FrontDoor(
-        own=Starlette(),
-        mwaa=fold(middleware := build_middleware(wire, verifier), build_operation(wire, context)),
-        history=fold(middleware[:-1], build_history(context)),
-        wire=wire,
-        cloud=None,
-        healthy=lambda: True,
-    )
-    async with serving(door) as url:
-        yield House(url, account, store, upstreams, poked)
+from support.mwaa import ACCOUNT, GIVEN, ROLE, House
 
 
 async def test_create_then_get(house: House) -> None:
@@ -316,12 +157,8 @@ async def test_deleting_twice(house: House) -> None:
 
 async def test_what_is_not_there_yet_says_so(house: House) -> None:
     await house.create()
-    arn = f"arn:aws:airflow:eu-west-1:{ACCOUNT}:environment/demo"
     for operation, params in {
         "update_environment": {"Name": "demo"},
-        "tag_resource": {"ResourceArn": arn, "Tags": {"a": "b"}},
-        "untag_resource": {"ResourceArn": arn, "tagKeys": ["a"]},
-        "list_tags_for_resource": {"ResourceArn": arn},
     }.items():
         refusal = await house.refused(operation, **params)
         assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 400
