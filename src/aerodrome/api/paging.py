@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
-from aerodrome.errors import Permanent, validation_error
+from aerodrome.errors import ApiError, Permanent, validation_error
 from aerodrome.store.vault import Vault
 
 
 def seal_token(vault: Vault, scope: str, position: str) -> str:
-    return base64.urlsafe_b64encode(vault.seal(position.encode(), scope)).decode()
+    return _text(vault.seal(position.encode(), scope))
 
 
 def open_token(vault: Vault, scope: str, token: str | None) -> str:
@@ -22,6 +21,18 @@ def open_token(vault: Vault, scope: str, token: str | None) -> str:
     if not token:
         return ""
     try:
-        return vault.open(base64.urlsafe_b64decode(token), scope).decode()
-    except (Permanent, binascii.Error, ValueError) as error:
-        raise validation_error("NextToken: the token is not valid; start again without one.") from error
+        sealed = base64.urlsafe_b64decode(token)
+        position = vault.open(sealed, scope).decode()
+    except (Permanent, ValueError) as error:
+        raise _invalid() from error
+    if _text(sealed) != token:  # the decoder skips what isn't base64; one position has one spelling
+        raise _invalid()
+    return position
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).decode()
+
+
+def _invalid() -> ApiError:
+    return validation_error("NextToken: the token is not valid here; start again without one.")
