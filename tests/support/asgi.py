@@ -3,13 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from support.postgres import free_port
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an application answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def ask(
+    app: ASGIApp,
+    method: str,
+    path: bytes,
+    query: bytes = b"",
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    body: bytes = b"",
+) -> Answer:
+    """One request, byte for byte, without a server that would tidy it."""
+    sent: list[Message] = []
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": list(headers),
+        "client": ("127.0.0.1", 1),
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *rest = sent
+    named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]}
+    return Answer(start["status"], named, b"".join(message.get("body", b"") for message in rest))
 
 
 class _Server(uvicorn.Server):

@@ -105,9 +105,16 @@ class NoServers:
 
 class House:
     def __init__(
-        self, url: str, account: Account, store: EnvironmentStore, upstreams: NoServers, poked: list[str]
+        self,
+        url: str,
+        account: Account,
+        store: EnvironmentStore,
+        upstreams: NoServers,
+        poked: list[str],
+        door: FrontDoor,
     ) -> None:
         self.url, self.account, self.store, self.upstreams, self.poked = url, account, store, upstreams, poked
+        self.door = door
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, key: str = "admin", region: str = "eu-west-1") -> Any:
@@ -189,4 +196,4 @@ async def open_house(pool: Pool, **changes: Any) -> AsyncIterator[House]:
         healthy=lambda: True,
     )
     async with serving(door) as url:
-        yield House(url, account, store, upstreams, poked)
+        yield House(url, account, store, upstreams, poked, door)

@@ -7,6 +7,7 @@ every call. That is safe here because a request counts by its signature, which a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -14,6 +15,8 @@ from urllib.parse import parse_qsl
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
 from aerodrome.wire.values import from_json, from_text, lower_first, serialization_error
+
+_DEPTH = 200  # lists and objects within each other
 
 
 def parse_request(
@@ -119,20 +122,23 @@ def _from_payload(name: str, member: Shape, body: bytes) -> dict[str, Any]:
 
 
 def load_json(body: bytes) -> Any:
-    """Strict JSON: UTF-8, no NaN, no lone surrogate (nothing behind us can store one), bounded depth.
+    """Strict JSON: UTF-8, finite numbers, no lone surrogate (nothing behind us can store one), bounded depth.
+
+    Of a key that comes twice the last one counts, as with AWS's own parsers.
 
     Raises:
         ApiError: `SerializationException`, saying where the JSON breaks.
     """
     try:
-        document = json.loads(_text(body), parse_constant=_refuse)
+        document = json.loads(_text(body), parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise serialization_error(f"The request body is not JSON: {error.msg} at {where}.") from None
     except (ValueError, RecursionError):
         raise serialization_error("The request body is not JSON: a number or the nesting is out of range.") from None
-    if any(_is_broken(text) for text in _strings(document)):
-        raise serialization_error("The request body is not JSON: a string holds half of a surrogate pair.")
+    for text in _strings(document):
+        if _is_broken(text):
+            raise serialization_error("The request body is not JSON: a string holds half of a surrogate pair.")
     return document
 
 
@@ -147,17 +153,31 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
+def _finite(digits: str) -> float:
+    """Raises: ValueError for a number that no double holds."""
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(digits)
+    return number
+
+
 def _strings(document: object) -> Iterator[str]:
-    waiting = [document]
+    """Every string in the document, keys included.
+
+    Raises:
+        ApiError: `SerializationException` when it is nested deeper than what writes it again further on could follow.
+    """
+    waiting = [(document, 0)]
     while waiting:
-        item = waiting.pop()
+        item, depth = waiting.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, dict):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
+        elif isinstance(item, list | dict):
+            if depth == _DEPTH:
+                raise serialization_error(f"The request body is nested deeper than {_DEPTH} levels.")
+            waiting.extend((entry, depth + 1) for entry in item)
+            if isinstance(item, dict):
+                waiting.extend((entry, depth + 1) for entry in item.values())
 
 
 def _is_broken(text: str) -> bool:

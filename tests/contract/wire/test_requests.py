@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import string
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore import xform_name
-from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from aerodrome.errors import ApiError
 from aerodrome.wire import Wire
+from support.shapes import generated
 
 ARN = "arn:aws:airflow:eu-west-1:123456789012:environment/a-b_c"
 CREATE = {
@@ -81,46 +79,6 @@ def test_parse_returns_what_the_client_was_given(
     assert exchange.match.operation == operation
     assert exchange.params == params
     wire.validate(operation, exchange.params)
-
-
-def generated(shape: Shape) -> st.SearchStrategy[Any]:
-    """Values that satisfy the model's constraints."""
-    if isinstance(shape, StructureShape):
-        if shape.is_document_type:
-            return st.dictionaries(st.text(max_size=5), st.none() | st.integers(-9, 9) | st.text(max_size=5))
-        members = {name: generated(member) for name, member in shape.members.items()}
-        optional = {name: members.pop(name) for name in list(members) if name not in shape.required_members}
-        return st.fixed_dictionaries(members, optional=optional)
-    least, most = shape.metadata.get("min", 0), min(shape.metadata.get("max", 20), 20)
-    if isinstance(shape, ListShape):
-        return st.lists(generated(shape.member), min_size=least, max_size=max(least, min(most, 3)))
-    if isinstance(shape, MapShape):
-        return st.dictionaries(generated(shape.key), generated(shape.value), min_size=least, max_size=max(least, 2))
-    if shape.type_name == "boolean":
-        return st.booleans()
-    if shape.type_name == "integer":
-        return st.integers(shape.metadata.get("min", -(2**31)), shape.metadata.get("max", 2**31 - 1))
-    if shape.type_name == "double":
-        return st.floats(allow_nan=False, allow_infinity=False)
-    if shape.type_name == "timestamp":
-        return st.integers(0, 2**31).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
-    assert isinstance(shape, StringShape)
-    return generated_text(shape, least)
-
-
-def generated_text(shape: StringShape, least: int) -> st.SearchStrategy[str]:
-    if shape.enum:
-        return st.sampled_from(shape.enum)
-    most = shape.metadata.get("max", 1000)
-    pattern = shape.metadata.get("pattern")
-    if pattern is None:
-        alphabet = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-        return st.text(alphabet, min_size=least, max_size=min(most, 20))
-    if "\\p" in pattern:
-        return st.text(string.ascii_letters + "éß文٣ _.:/=+-@", min_size=least, max_size=most)
-    ascii_only = st.characters(min_codepoint=32, max_codepoint=126)
-    found = st.from_regex(pattern, fullmatch=True, alphabet=ascii_only)
-    return found.filter(lambda text: least <= len(text) <= most)
 
 
 @pytest.mark.parametrize("operation", sorted({operation for operation, _ in SAMPLES}))
@@ -229,6 +187,10 @@ def parse(wire: Wire, method: str, path: str, query: str = "", body: bytes = b""
         b'{"NetworkConfiguration": {"SecurityGroupIds": ["a", null]}}',
         b'{"NetworkConfiguration": {"SecurityGroupIds": "sg-1"}}',
         b'{"a":' * 100_000,
+        b'{"Body": ' + b"[" * 201 + b"]" * 201 + b"}",
+        b'{"Body": {"x": 1e999}}',
+        b'{"Body": {"x": -1e999}}',
+        b'{"Body": Infinity}',
     ],
 )
 def test_a_body_that_cannot_be_read_is_a_serialization_error(wire: Wire, body: bytes) -> None:
@@ -273,6 +235,17 @@ def test_an_empty_body_is_an_empty_object(wire: Wire, body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"not json", b"[]"])
 def test_the_body_of_an_operation_without_one_is_not_read(wire: Wire, body: bytes) -> None:
     assert parse(wire, "POST", "/clitoken/x", body=body) == {"Name": "x"}
+
+
+def test_of_a_key_that_comes_twice_the_last_counts(wire: Wire) -> None:
+    body = b'{"DagS3Path": "a", "MaxWorkers": 1, "DagS3Path": "b"}'
+    assert parse(wire, "PATCH", "/environments/x", body=body)["DagS3Path"] == "b"
+
+
+def test_numbers_that_a_double_holds_and_200_levels_pass(wire: Wire) -> None:
+    deep = b"[" * 199 + b"1.5e300" + b"]" * 199
+    found = parse(wire, "POST", "/restapi/x", body=b'{"Path":"/p","Method":"POST","Body":%s}' % deep)
+    assert json.dumps(found["Body"]) == "[" * 199 + "1.5e+300" + "]" * 199
 
 
 @pytest.mark.parametrize("document", [b"{}", b"[1,2]", b'"text"', b"3", b"false"])
