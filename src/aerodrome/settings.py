@@ -77,7 +77,20 @@ class Settings(BaseSettings):
         "`auto` (`name` if such names resolve here, else `address`).",
     )
     strict: bool = Field(
-        False, description="MWAA's own defaults and refusals: two schedulers and two web servers at least."
+        False,
+        description="MWAA's own defaults and refusals: two schedulers and two web servers at least, 64 characters of "
+        "`Path` in InvokeRestApi.",
+    )
+    rest_api_path_limit: int | None = Field(
+        None,
+        ge=1,
+        le=8192,
+        description="Longest `Path` of InvokeRestApi, in characters. Usual: 2048; with AERODROME_STRICT MWAA's 64.",
+    )
+    rest_api_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Calls of InvokeRestApi per second that an environment answers (MWAA: 10). Not set: no limit.",
     )
     postgres_url: str | None = Field(
         None, description="A PostgreSQL to use instead of the embedded one (superuser URL)."
@@ -94,6 +107,10 @@ class Settings(BaseSettings):
     create_timeout: float = Field(
         1800.0, ge=30, description="Seconds after which an environment that will not start is CREATE_FAILED."
     )
+
+    @property
+    def longest_rest_api_path(self) -> int:
+        return self.rest_api_path_limit or (64 if self.strict else 2048)
 
     @field_validator("home")
     @classmethod

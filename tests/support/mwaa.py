@@ -25,6 +25,7 @@ from aerodrome.api.call import fold
 from aerodrome.api.context import Context
 from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
+from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.principal import AccessKey, Credentials, Principal
 from aerodrome.errors import Permanent
@@ -98,9 +99,14 @@ class Account:
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 
 
-class NoServers:
+class Servers:
+    """The web servers of every environment."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+
     async def web_servers(self, environment: Environment) -> list[str]:
-        return []
+        return self.addresses
 
 
 class House:
@@ -109,7 +115,7 @@ class House:
         url: str,
         account: Account,
         store: EnvironmentStore,
-        upstreams: NoServers,
+        upstreams: Servers,
         poked: list[str],
         door: FrontDoor,
     ) -> None:
@@ -166,7 +172,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(pool: Pool, **changes: Any) -> AsyncIterator[House]:
+async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) -> AsyncIterator[House]:
     """The API on that database. `changes`: of the context that operations get."""
     store, events, account, poked = EnvironmentStore(pool, vault := Vault(b"k" * 32)), EventStore(pool), Account(), []
     context = Context(
@@ -176,8 +182,9 @@ async def open_house(pool: Pool, **changes: Any) -> AsyncIterator[House]:
         vault=vault,
         roles=account,
         s3_client=lambda credentials, region: Buckets(),
-        upstreams=(upstreams := NoServers()),
+        upstreams=(upstreams := Servers()),
         sessions=AirflowSessions(),
+        rest_throttle=Throttle(),
         poke=poked.append,
         now=lambda: datetime.now(UTC),
         loopback_address=loopback_address,
@@ -186,7 +193,7 @@ async def open_house(pool: Pool, **changes: Any) -> AsyncIterator[House]:
         strict=False,
     )
     context = replace(context, **changes)
-    wire, verifier = Wire("mwaa"), Verifier(account, context.now)
+    wire, verifier = Wire("mwaa", {"RestApiPath": longest_path}), Verifier(account, context.now)
     door = FrontDoor(
         own=Starlette(),
         mwaa=fold(middleware := build_middleware(wire, verifier), build_operation(wire, context)),

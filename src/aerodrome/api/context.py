@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from aerodrome.api.airflow_session import AirflowSessions
+from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.principal import Credentials, RoleSource
 from aerodrome.store.environments import EnvironmentStore
@@ -34,6 +35,7 @@ class Context:
     s3_client: Callable[[Credentials, str], Any]  # (credentials, region) -> a boto3 S3 client
     upstreams: Upstreams
     sessions: AirflowSessions
+    rest_throttle: Throttle
     poke: Callable[[str], None]
     now: Callable[[], datetime]
     loopback_address: Callable[[str, Collection[str]], str]  # (environment id, taken) -> 127.83.x.y

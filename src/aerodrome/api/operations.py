@@ -138,6 +138,7 @@ async def create_cli_token(context: Context, call: Call) -> Output:
 
 async def invoke_rest_api(context: Context, call: Call) -> Output:
     environment, roles = await with_roles(context, call)
+    context.rest_throttle.take(environment.id)
     return await rest.invoke(context, environment, call, airflow_identity(call.caller), roles)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -69,18 +70,21 @@ async def invoke(context: Context, environment: Environment, call: Call, usernam
 def _target(
     version: versions.AirflowVersion, call: Call
 ) -> tuple[str, list[tuple[str, str | int | float | bool | None]]]:
-    """The path below Airflow's API, and the query.
+    """The path below Airflow's API, and the query: what `Path` brings of it, then QueryParameters.
 
     Raises:
-        ApiError: ValidationException for a path that would lead out of the API.
+        ApiError: ValidationException for a path that would lead out of the API, and for parameters without names.
     """
     path, _, query = call.params["Path"].partition("?")
     segments = unquote(path).replace("\\", "/").split("/")
-    if not path.isprintable() or not path.isascii() or "#" in path or {".", ".."} & set(segments):
+    if not path.isprintable() or "#" in path or {".", ".."} & set(segments):
         raise validation_error(
             "Path: it must be a path of Airflow's REST API such as /dags, percent-encoded, without . and .. in it."
         )
-    parameters = [*parse_qsl(query, keep_blank_values=True), *_flatten(call.params.get("QueryParameters"))]
+    given = call.params.get("QueryParameters")
+    if not isinstance(given, dict | None):
+        raise validation_error("QueryParameters: it must be a JSON object of names and values.")
+    parameters = [*parse_qsl(query, keep_blank_values=True), *_flatten(given or {})]
     return f"{version.api_prefix}/{path.lstrip('/')}", parameters
 
 
@@ -106,19 +110,33 @@ def _plain(headers: httpx.Headers) -> dict[str, str]:
 
 
 def _answer(response: httpx.Response) -> Output:
+    """Any 2xx is a success; a redirection is told, not followed."""
     status = response.status_code
-    try:
-        document: Any = response.json() if response.content else {}
-    except ValueError:
-        document = {"detail": response.text[:2000], "status": status, "title": "Not a JSON answer"}
-    if not isinstance(document, dict):
-        document = {"value": document}
-    if status < 400:
+    document = _document(response)
+    if status < 300:
         return {"RestApiStatusCode": status, "RestApiResponse": document}
     detail = document.get("detail") or document.get("title") or response.reason_phrase
+    if status < 400:
+        detail = f"{response.reason_phrase}: ask for {response.headers.get('location', 'another path')} instead"
+    if not isinstance(detail, str):
+        detail = json.dumps(detail)
     code = "RestApiClientException" if status < 500 else "RestApiServerException"
     members = {"RestApiStatusCode": status, "RestApiResponse": document}
     raise ApiError(code, f"Airflow answered {status}: {detail}", 400, members)
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
+    """The body as a JSON object, whatever Airflow answered; numbers that JSON doesn't have become text."""
+    try:
+        document = json.loads(response.content, parse_constant=str, parse_float=_number) if response.content else {}
+    except (ValueError, RecursionError):
+        return {"detail": response.text[:2000], "status": response.status_code, "title": "Not a JSON answer"}
+    return document if isinstance(document, dict) else {"value": document}
+
+
+def _number(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
 
 
 def _server_error(status: int, detail: str) -> ApiError:
@@ -149,11 +167,11 @@ async def _sign_in(
     return str(token)
 
 
-def _flatten(parameters: Any) -> list[tuple[str, str]]:
-    """QueryParameters is any JSON object: lists repeat the name, booleans are lower case, the rest is text."""
-    pairs: list[tuple[str, str]] = []
-    for name, value in (parameters or {}).items():
-        for item in value if isinstance(value, list) else [value]:
-            text = item if isinstance(item, str) else json.dumps(item)
-            pairs.append((str(name), text))
-    return pairs
+def _flatten(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lists repeat the name, null is left out, booleans are lower case, what is no text is spelled as in JSON."""
+    return [
+        (name, item if isinstance(item, str) else json.dumps(item))
+        for name, value in parameters.items()
+        for item in (value if isinstance(value, list) else [value])
+        if item is not None
+    ]

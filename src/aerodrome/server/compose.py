@@ -26,6 +26,7 @@ from aerodrome.api.context import Context
 from aerodrome.api.credentials import ExecutionRole, credential_routes
 from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
+from aerodrome.api.throttle import Throttle
 from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
 from aerodrome.backends.local import LocalBackend
@@ -185,6 +186,7 @@ async def compose(
             s3_client=s3_client,
             upstreams=door,
             sessions=sessions,
+            rest_throttle=Throttle(settings.rest_api_rate),
             poke=loop.poke,
             now=now,
             loopback_address=loopback_address,
@@ -192,7 +194,8 @@ async def compose(
             web_host=installation.web_host,
             strict=settings.strict,
         )
-        wire, verifier = Wire("mwaa"), Verifier(cloud, now)
+        wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
+        verifier = Verifier(cloud, now)
 
         async def credentials_of(environment_id: str) -> ExecutionRole | None:
             environment, secrets = await store.by_id(environment_id), await store.secrets(environment_id)

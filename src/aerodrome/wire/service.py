@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from botocore.loaders import Loader
@@ -21,13 +22,16 @@ _KEPT = 512  # requests that are remembered, and characters of path and query th
 class Wire:
     """Match, parse, validate and serialise for one service; reads the model once, keeps the requests it read last.
 
-    Only rest-json is spoken. `service_name` is botocore's name of the service: `mwaa`.
+    Only rest-json is spoken. `service_name` is botocore's name of the service: `mwaa`. `longest` maps shapes to the
+    `max` that they have here instead of the model's.
     """
 
-    def __init__(self, service_name: str) -> None:
+    def __init__(self, service_name: str, longest: Mapping[str, int] = MappingProxyType({})) -> None:
         # The package's own data alone: a file in ~/.aws/models must not change what we serve.
         loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
         description = loader.load_service_model(service_name, "service-2")
+        changed = {name: {**description["shapes"][name], "max": most} for name, most in longest.items()}
+        description = {**description, "shapes": {**description["shapes"], **changed}}  # the loader's own stays whole
         self._model = ServiceModel(description, service_name)
         if self._model.resolved_protocol != "rest-json":
             raise ValueError(f"{service_name} speaks {self._model.resolved_protocol}; this wire speaks rest-json alone")

@@ -20,6 +20,7 @@ from aerodrome.api.call import fold
 from aerodrome.api.context import Context
 from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
+from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.principal import AccessKey, Credentials, Principal
 from aerodrome.gateway.hosts import loopback_address
@@ -115,6 +116,7 @@ async def plane(database_url: str) -> AsyncIterator[Plane]:
             s3_client=lambda credentials, region: Buckets(),
             upstreams=NoServers(),
             sessions=AirflowSessions(),
+            rest_throttle=Throttle(),
             poke=loop.poke,
             now=_now,
             loopback_address=loopback_address,
