@@ -82,6 +82,7 @@ class Account:
         self.policies: dict[str, list[dict[str, Any]]] = {"admin": [ALL]}
         self.places: dict[str, tuple[str, str]] = {}  # key -> partition and account, where not the usual ones
         self.roles = {ROLE}
+        self.untrusting: set[str] = set()  # roles that can't be assumed
 
     async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
         if key_id not in self.policies:
@@ -96,6 +97,8 @@ class Account:
     ) -> Credentials:
         if role_arn not in self.roles:
             raise Permanent(f"There is no role {role_arn}.")
+        if role_arn in self.untrusting:
+            raise Permanent(f"The role {role_arn} doesn't trust airflow-env.amazonaws.com.")
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 
 

@@ -166,6 +166,26 @@ def variable(option: str) -> str:
     return f"AIRFLOW__{section}__{name.replace('.', '_')}".upper()
 
 
+def option_faults(options: Iterable[str]) -> list[str]:
+    """What is wrong with the names of AirflowConfigurationOptions; values are secrets and none of it."""
+    names = sorted(options)
+    faults = [
+        f"AirflowConfigurationOptions: {name} is set by the service and can't be changed; leave it out."
+        for name in blocked_options(names)
+    ]
+    faults += [
+        f"AirflowConfigurationOptions: {name} is no option; the form is section.option, such as core.parallelism."
+        for name in names
+        if not all(name.partition(".")[::2])
+    ]
+    spelled: dict[str, str] = {}
+    for name in names:
+        first = spelled.setdefault(variable(name), name)
+        if first != name:
+            faults.append(f"AirflowConfigurationOptions: {first} and {name} are the same option; keep one.")
+    return faults
+
+
 def blocked_options(options: Iterable[str]) -> list[str]:
     """Those of the option names that a user may not set, sorted."""
     return sorted(name for name in options if is_blocked(name.lower()))
@@ -179,5 +199,7 @@ def is_reserved(name: str) -> bool:
 
 
 def is_blocked(name: str) -> bool:
-    """An option can also be set through a command or a secrets backend: NAME_cmd, NAME_secret."""
+    """Whether an option is ours: however its dots are set, and as a command or a secret (NAME_cmd, NAME_secret) too."""
+    section, _, option = name.partition(".")
+    name = f"{section}.{option.replace('.', '_')}"  # Airflow sees one variable, `variable` says which
     return name in _BLOCKED or name.removesuffix("_cmd") in _BLOCKED or name.removesuffix("_secret") in _BLOCKED

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aerodrome.domain import classes, versions
-from aerodrome.domain.airflow_config import blocked_options
+from aerodrome.domain.airflow_options import option_faults
 from aerodrome.domain.tags import reserved_faults
+from aerodrome.domain.teams import team_faults
 from aerodrome.errors import validation_error
 
 _LOG_MODULES = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs", "WorkerLogs")
+_BOTH_MODES_SINCE = (3, 2)  # Airflow's version, mwaa-spec 1.3
 # What a later release brings. Taking it in and doing nothing would be a lie.
 _NOT_YET = {
     "KmsKey": "encryption with a customer's key",
@@ -59,7 +61,11 @@ def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = ())
         *_check_not_yet(members),
         *_check_version(members),
         *_check_class(members, strict=strict),
-        *_check_options(members),
+        *_check_network(members),
+        *_check_access_mode(members),
+        *_check_object_versions(members),
+        *option_faults(members.get("AirflowConfigurationOptions") or {}),
+        *team_faults(members),
         *reserved_faults("Tags", tags),
     ]
     if faults:
@@ -110,6 +116,35 @@ def _check_class(members: Mapping[str, Any], *, strict: bool) -> list[str]:
     return faults
 
 
-def _check_options(members: Mapping[str, Any]) -> list[str]:
-    blocked = blocked_options(members.get("AirflowConfigurationOptions") or {})
-    return [f"AirflowConfigurationOptions: {name} is set by the service and can't be changed." for name in blocked]
+def _check_network(members: Mapping[str, Any]) -> list[str]:
+    """The model says how many of each; that they are there, and that the subnets are two, it doesn't."""
+    network = members["NetworkConfiguration"]
+    faults = [
+        f"NetworkConfiguration: {name} must be set."
+        for name in ("SubnetIds", "SecurityGroupIds")
+        if not network.get(name)
+    ]
+    subnets = network.get("SubnetIds") or []
+    if len(set(subnets)) < len(subnets):
+        faults.append(
+            f"NetworkConfiguration: SubnetIds: {subnets[0]} is there twice; name two subnets in different availability"
+            " zones."
+        )
+    return faults
+
+
+def _check_access_mode(members: Mapping[str, Any]) -> list[str]:
+    mode, version = members["WebserverAccessMode"], members["AirflowVersion"]
+    if mode != "PUBLIC_AND_PRIVATE" or not versions.exists(version):
+        return []
+    if tuple(map(int, version.split(".")[:2])) >= _BOTH_MODES_SINCE:
+        return []
+    return [f"WebserverAccessMode: {mode} needs Airflow 3.2 or later, not {version}; use PUBLIC_ONLY or PRIVATE_ONLY."]
+
+
+def _check_object_versions(members: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}S3ObjectVersion: it is the version of {name}S3Path, which is not set; set both or neither."
+        for name in ("Plugins", "Requirements", "StartupScript")
+        if members.get(f"{name}S3ObjectVersion") and not members.get(f"{name}S3Path")
+    ]

@@ -170,7 +170,9 @@ def compiled(pattern: str) -> regex.Pattern[str]:
     r"""A pattern of the model, as the services' own language (Java) reads it.
 
     `\d`, `\w` and `\s` are ASCII there while `\p{L}` is Unicode; Python's flag would turn all of them at once.
+    Partitions may have two words here: MWAA isn't in `aws-us-gov`, and its patterns leave that one out.
     """
+    pattern = pattern.replace(_PARTITION, _ANY_PARTITION)
     result = ""
     in_class = False
     position = 0
@@ -186,4 +188,5 @@ def compiled(pattern: str) -> regex.Pattern[str]:
     return regex.compile(result)
 
 
+_PARTITION, _ANY_PARTITION = "arn:aws(-[a-z]+)?:", "arn:aws(-[a-z]+)*:"
 _ASCII_CLASSES: Mapping[str, str] = {"\\d": "0-9", "\\w": "a-zA-Z0-9_", "\\s": " \\t\\n\\x0b\\f\\r"}
