@@ -102,7 +102,7 @@ class Demo:
         return dict(answer["RestApiResponse"])
 
     def trigger(self, dag: str, run_id: str) -> None:
-        """A run under a short id: a path of InvokeRestApi has 64 characters at most."""
+        """A run under an id of the test's own."""
         body = {"dag_run_id": run_id} | ({"logical_date": None} if self.version.major >= 3 else {})
         self.rest(f"/dags/{dag}/dagRuns", "POST", Body=body)
 

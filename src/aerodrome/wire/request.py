@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,8 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, Structure
 
 from aerodrome.wire.values import from_json, from_text, lower_first, serialization_error
 
-_DEPTH = 200  # lists and objects within each other
+_DEPTH = 200  # lists and objects within each other: what writes them again further on can follow
+_LONE = re.compile(rb"\\u[dD][89a-fA-F]")  # the escape of half a surrogate pair
 
 
 def parse_request(
@@ -136,9 +138,10 @@ def load_json(body: bytes) -> Any:
         raise serialization_error(f"The request body is not JSON: {error.msg} at {where}.") from None
     except (ValueError, RecursionError):
         raise serialization_error("The request body is not JSON: a number or the nesting is out of range.") from None
-    for text in _strings(document):
-        if _is_broken(text):
-            raise serialization_error("The request body is not JSON: a string holds half of a surrogate pair.")
+    if _depth(document) > _DEPTH:
+        raise serialization_error(f"The request body is nested deeper than {_DEPTH} levels.")
+    if _LONE.search(body) and not _is_text(document):
+        raise serialization_error("The request body is not JSON: a string holds half of a surrogate pair.")
     return document
 
 
@@ -161,24 +164,24 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _strings(document: object) -> Iterator[str]:
-    """Every string in the document, keys included.
-
-    Raises:
-        ApiError: `SerializationException` when it is nested deeper than what writes it again further on could follow.
-    """
-    waiting = [(document, 0)]
-    while waiting:
-        item, depth = waiting.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, list | dict):
-            if depth == _DEPTH:
-                raise serialization_error(f"The request body is nested deeper than {_DEPTH} levels.")
-            waiting.extend((entry, depth + 1) for entry in item)
-            if isinstance(item, dict):
-                waiting.extend((entry, depth + 1) for entry in item.values())
+def _depth(document: object) -> int:
+    """How many lists and objects lie within each other; counted no further than one more than may."""
+    depth, level = 0, [document] if isinstance(document, list | dict) else []
+    while level and depth <= _DEPTH:
+        depth += 1
+        level = [
+            entry
+            for item in level
+            for entry in (item.values() if isinstance(item, dict) else item)
+            if isinstance(entry, list | dict)
+        ]
+    return depth
 
 
-def _is_broken(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+def _is_text(document: object) -> bool:
+    """Whether every string in it can be written as UTF-8."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
