@@ -60,6 +60,31 @@ def test_aws_cli_lists_and_gets(demo: Demo) -> None:
     assert not got["WebserverUrl"].startswith("https://")
 
 
+def test_aws_cli_tags(demo: Demo) -> None:
+    described = json.loads(demo.site.aws("mwaa", "get-environment", "--name", demo.name, "--output", "json").stdout)
+    arn = described["Environment"]["Arn"]
+
+    def tags() -> dict[str, str]:
+        listed = demo.site.aws("mwaa", "list-tags-for-resource", "--resource-arn", arn, "--output", "json").stdout
+        return dict(json.loads(listed)["Tags"])
+
+    before = tags()
+    demo.site.aws("mwaa", "tag-resource", "--resource-arn", arn, "--tags", "e2e=one,Größe=a b")
+    demo.site.aws("mwaa", "tag-resource", "--resource-arn", arn, "--tags", "e2e=two")
+    shown = demo.site.client("mwaa").get_environment(Name=demo.name)["Environment"]
+    assert (shown["Status"], shown["Tags"]) == ("AVAILABLE", {**before, "e2e": "two", "Größe": "a b"})
+    demo.site.aws("mwaa", "untag-resource", "--resource-arn", arn, "--tag-keys", "e2e", "Größe")
+    assert tags() == before
+
+
+def test_a_path_longer_than_mwaas_reaches_airflow(demo: Demo) -> None:
+    with pytest.raises(ClientError) as caught:
+        demo.rest(f"/dags/hello/dagRuns/{'r' * 250}?fields=state")
+    answer = caught.value.response
+    assert (answer["Error"]["Code"], answer["RestApiStatusCode"]) == ("RestApiClientException", 404)
+    assert "r" * 250 in json.dumps(answer["RestApiResponse"])
+
+
 def test_aws_cli_copies_and_presigns(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "päth with spaces+plus.txt"
     source.write_text("hello")

@@ -60,6 +60,8 @@ async def invoke(context: Context, environment: Environment, call: Call, usernam
                 if response.status_code != 401 or attempt == 2:
                     break
                 context.sessions.forget(environment.id, username)  # the web server has another secret by now
+    except httpx.InvalidURL as error:
+        raise validation_error(f"QueryParameters: they make no URL ({error}); ask for less at once.") from error
     except (TimeoutError, httpx.TimeoutException) as error:
         raise _server_error(504, f"Airflow did not answer within {_TIMEOUT:.0f} s.") from error
     except httpx.HTTPError as error:

@@ -102,6 +102,13 @@ async def test_parameters_without_names_are_refused(house: House, airflow: FakeA
     assert airflow.asked == []
 
 
+async def test_parameters_too_long_for_a_url_are_refused(house: House, airflow: FakeAirflow) -> None:
+    refusal = await refused(house, "/dags", QueryParameters={"dag_ids": ["x" * 1000] * 100})
+    assert refusal["Error"]["Code"] == "ValidationException"
+    assert "QueryParameters: they make no URL" in refusal["Error"]["Message"]
+    assert airflow.asked == []
+
+
 async def test_a_body_arrives_as_json(house: House, airflow: FakeAirflow) -> None:
     body = {"conf": {"a": [1, 2.5, None, "ü"]}, "logical_date": None}
     for method in ("POST", "PUT", "PATCH"):
