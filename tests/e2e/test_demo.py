@@ -69,11 +69,11 @@ def test_aws_cli_tags(demo: Demo) -> None:
         return dict(json.loads(listed)["Tags"])
 
     before = tags()
-    demo.site.aws("mwaa", "tag-resource", "--resource-arn", arn, "--tags", "e2e=one,Größe=a b")
+    demo.site.aws("mwaa", "tag-resource", "--resource-arn", arn, "--tags", '{"e2e": "one", "Team name": "a b"}')
     demo.site.aws("mwaa", "tag-resource", "--resource-arn", arn, "--tags", "e2e=two")
     shown = demo.site.client("mwaa").get_environment(Name=demo.name)["Environment"]
-    assert (shown["Status"], shown["Tags"]) == ("AVAILABLE", {**before, "e2e": "two", "Größe": "a b"})
-    demo.site.aws("mwaa", "untag-resource", "--resource-arn", arn, "--tag-keys", "e2e", "Größe")
+    assert (shown["Status"], shown["Tags"]) == ("AVAILABLE", {**before, "e2e": "two", "Team name": "a b"})
+    demo.site.aws("mwaa", "untag-resource", "--resource-arn", arn, "--tag-keys", "e2e", "Team name")
     assert tags() == before
 
 
