@@ -30,7 +30,8 @@ async def ask(
     headers: Sequence[tuple[bytes, bytes]] = (),
     body: bytes = b"",
 ) -> Answer:
-    """One request, byte for byte, without a server that would tidy it."""
+    """One request, byte for byte, without a server that would tidy it; a body is announced as every client does."""
+    length = [(b"content-length", b"%d" % len(body))] if body else []
     sent: list[Message] = []
     scope = {
         "type": "http",
@@ -38,7 +39,7 @@ async def ask(
         "path": path.decode("latin-1"),
         "raw_path": path,
         "query_string": query,
-        "headers": list(headers),
+        "headers": [*headers, *length],
         "client": ("127.0.0.1", 1),
     }
 
