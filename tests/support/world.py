@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from aerodrome.backends.fake import FakeBackend
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.option_readers import relevant
 from aerodrome.domain.plan import Plan, name_component
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent
@@ -19,9 +21,19 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRETS = EnvironmentSecrets("fernet", "secret", "jwt", "db", "broker", "identity", "token")
 
 
-def component(slot: str, kind: ComponentKind, version: str = "1", runtime: str = "3.3.1-test") -> Component:
-    draft = Component("", slot, kind, runtime, (kind.value, version), ports=("web",) if "web" in slot else ())
-    return name_component(draft)
+def component(
+    slot: str,
+    kind: ComponentKind,
+    version: str = "1",
+    runtime: str = "3.3.1-test",
+    options: Mapping[str, str] = MappingProxyType({}),
+    revision: int = 0,
+) -> Component:
+    variables = relevant(options, kind, shows_all=False)
+    draft = Component(
+        "", slot, kind, runtime, (kind.value, version), variables, ports=("web",) if "web" in slot else ()
+    )
+    return name_component(draft, revision)
 
 
 @dataclass
@@ -34,6 +46,7 @@ class World:
     brokers: set[str] = field(default_factory=set)
     content: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)
+    ways: dict[str, set[str]] = field(default_factory=dict)  # environment -> web servers that it is led to
     sick: dict[str, str] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
     results: set[str] = field(default_factory=set)
@@ -71,10 +84,12 @@ class World:
         if self.unplannable:
             raise Permanent("Airflow 1.0 is not among the versions that Aerodrome has.")
         kinds, runtime = ComponentKind, environment.runtime or self.current
-        components = (
-            component("webserver-1", kinds.WEB_SERVER, self.version, runtime),
-            component("scheduler-1", kinds.SCHEDULER, self.version, runtime),
-            component("worker-1", kinds.WORKER, self.version, runtime),
+        options = environment.desired.get("AirflowConfigurationOptions", {})
+        workers = environment.desired.get("MinWorkers", 1)
+        slots = {"webserver-1": kinds.WEB_SERVER, "scheduler-1": kinds.SCHEDULER}
+        slots |= {f"worker-{number}": kinds.WORKER for number in range(1, workers + 1)}
+        components = tuple(
+            component(slot, kind, self.version, runtime, options, environment.revision) for slot, kind in slots.items()
         )
         return Plan(runtime, components, component("tool", kinds.JOB), 10)
 

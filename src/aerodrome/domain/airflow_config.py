@@ -1,7 +1,8 @@
 """From the facts of an environment to the variables of its components.
 
 Precedence, low to high (mwaa-spec 5.3, 6): opinionated options, the user's `AirflowConfigurationOptions`, essential
-options. What a user may not set is refused by `blocked_options` when it is asked for, and has no effect here.
+options. What a user may not set is refused by `blocked_options` when it is asked for, and has no effect here. A
+component gets the options that it reads (`option_readers`), and all essential ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from aerodrome.domain.broker import broker_acl
 from aerodrome.domain.classes import EnvironmentClass
 from aerodrome.domain.component import ComponentKind
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.domain.option_readers import relevant
 from aerodrome.domain.versions import AirflowVersion
 
 __all__ = [
@@ -33,6 +35,15 @@ VISIBILITY_TIMEOUT = 43200  # seconds: MWAA's longest task; later the broker han
 _MWAA_COMPONENT = {
     ComponentKind.WEB_SERVER: "webserver",
     ComponentKind.WORKER: "worker",
+}
+
+# Whose level in `LoggingConfiguration` a component logs with; a worker's own log lines have `celery_logging_level`.
+_LOG_MODULE = {
+    ComponentKind.DAG_PROCESSOR: "DagProcessingLogs",
+    ComponentKind.SCHEDULER: "SchedulerLogs",
+    ComponentKind.TRIGGERER: "SchedulerLogs",
+    ComponentKind.WEB_SERVER: "WebserverLogs",
+    ComponentKind.WORKER: "TaskLogs",
 }
 
 
@@ -66,7 +77,7 @@ class Facts:
     credentials_url: str | None = None
     credentials_token: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None  # a path as components see it
-    log_level: str = "INFO"
+    log_levels: Mapping[str, str] = field(default_factory=dict)  # "TaskLogs" -> "WARNING"; INFO for what is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,9 @@ class Configuration:
 def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None = None) -> Configuration:
     """The variables of a component of that kind; JOB stands for migrations and the command line."""
     chosen = {name.lower(): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
-    merged = {**_opinionated(facts), **chosen, **_workers(facts, chosen), **_essential(facts)}
+    shows_all = chosen.get(facts.version.names["expose_config"], "False").strip().lower() not in ("false", "f", "0")
+    own = {**_opinionated(facts), **_log_levels(facts, kind), **chosen, **_workers(facts, chosen)}
+    merged = {**relevant(own, kind, shows_all=shows_all), **_essential(facts)}
     secrets, templates = _secrets(facts, kind), _templates(facts.version, kind)
     taken = secrets.keys() | templates.keys()
     variables = {variable(name): value for name, value in merged.items()} | _identity(facts, kind) | _aws(facts)
@@ -101,9 +114,10 @@ def connection_limit(facts: Facts) -> int:
 
 def _opinionated(facts: Facts) -> dict[str, str]:
     version, size = facts.version, facts.environment_class
-    tasks = size.tasks_per_worker * max(1, facts.max_workers)
+    # MWAA: tasks x 1.5. For as many workers as the class allows: MaxWorkers changes without a new scheduler.
+    tasks = size.tasks_per_worker * size.max_workers
     return {
-        "core.parallelism": str(max(32, -(-tasks * 3 // (2 * max(1, facts.schedulers))))),  # MWAA: tasks x 1.5
+        "core.parallelism": str(max(32, -(-tasks * 3 // (2 * max(1, facts.schedulers))))),
         "core.sensitive_var_conn_names": "proxy,proxies",
         "core.lazy_load_plugins": "True",
         "core.dags_are_paused_at_creation": "True",
@@ -118,12 +132,18 @@ def _opinionated(facts: Facts) -> dict[str, str]:
         "database.sql_alchemy_connect_args": "aerodrome_airflow.database.KEEP_ALIVE",
         "database.sql_alchemy_pool_size": "5",
         "database.sql_alchemy_max_overflow": "5",
-        "logging.logging_level": facts.log_level,
         version.names["triggerer_capacity"]: str(size.triggers_per_triggerer),
         version.names["parsing_processes"]: str(size.parsing_processes),
         version.names["session_lifetime_minutes"]: "720",
         **version.opinionated,
     }
+
+
+def _log_levels(facts: Facts, kind: ComponentKind) -> dict[str, str]:
+    found = {"logging.logging_level": facts.log_levels.get(_LOG_MODULE.get(kind, ""), "INFO")}
+    if kind is ComponentKind.WORKER:
+        found["logging.celery_logging_level"] = facts.log_levels.get("WorkerLogs", "INFO")
+    return found
 
 
 def _workers(facts: Facts, chosen: Mapping[str, str]) -> dict[str, str]:

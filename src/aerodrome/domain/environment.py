@@ -65,6 +65,14 @@ class LastUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """What an update that fails goes back to, besides `Environment.applied`; the members are `Environment`'s."""
+
+    runtime: str | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """One row. `desired` and `applied` are CreateEnvironment's members in AWS spelling, defaults filled in, no tags.
 
@@ -83,3 +91,5 @@ class Environment:
     generation: int
     tags: Mapping[str, str] = field(default_factory=dict)  # change at once, part of neither `desired` nor `applied`
     runtime: str | None = None  # key of the runtime it runs in, whatever a newer release would choose; None: not yet
+    revision: int = 0  # part of every component's name: with another one all are new, whatever they are made of
+    fallback: Fallback | None = None  # while an update can be rolled back

@@ -32,6 +32,7 @@ GOALS: dict[Status, Goal] = {
 
 # Get and List are legal always. An operation that isn't here is legal in every status.
 ALLOWED: dict[str, frozenset[Status]] = {
+    "UpdateEnvironment": frozenset({Status.AVAILABLE, Status.UPDATE_FAILED}),
     "DeleteEnvironment": frozenset(Status) - {Status.DELETING, Status.DELETED},
     "CreateWebLoginToken": frozenset(
         {Status.AVAILABLE, Status.UPDATING, Status.UPDATE_FAILED, Status.MAINTENANCE, Status.CREATING_SNAPSHOT}
@@ -45,6 +46,7 @@ ALLOWED: dict[str, frozenset[Status]] = {
 }
 
 _VERBS = {
+    "UpdateEnvironment": "be updated",
     "DeleteEnvironment": "be deleted",
     "CreateWebLoginToken": "be signed in to",
     "CreateCliToken": "run CLI commands",

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from aerodrome.domain import airflow_config, classes, versions
 from aerodrome.domain.component import Component, ComponentKind
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.secrets import EnvironmentSecrets
 
 HASH_LENGTH = 6
@@ -60,6 +60,12 @@ def broker_prefix(environment_id: str) -> str:
     return f"{environment_id}:"
 
 
+def database_url(environment_id: str, secrets: EnvironmentSecrets, address: str) -> str:
+    """The environment's own way to its metadata database, at PostgreSQL's `host:port`."""
+    name = f"env_{environment_id}"
+    return f"postgresql://{name}:{quote(secrets.database_password, safe='')}@{address}/{name}"
+
+
 def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, runtime: str) -> Plan:
     """The plan of an environment in the runtime of that key.
 
@@ -91,7 +97,9 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
             health_path=template.health_path,
             grace=template.grace,
         )
-        components += [name_component(replace(draft, slot=f"{kind}-{n}")) for n in range(1, counts[kind] + 1)]
+        components += [
+            name_component(replace(draft, slot=f"{kind}-{n}"), environment.revision) for n in range(1, counts[kind] + 1)
+        ]
     configuration = airflow_config.build(facts, ComponentKind.JOB, options)
     tool = Component(
         name="tool",
@@ -103,13 +111,21 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
         templates=configuration.templates,
         secrets=configuration.secrets,
     )
-    return Plan(runtime, tuple(components), tool, airflow_config.connection_limit(facts))
+    return Plan(runtime, tuple(components), tool, _connection_limit(environment, secrets, site))
+
+
+def _connection_limit(environment: Environment, secrets: EnvironmentSecrets, site: Site) -> int:
+    """Twice as many while one set of components takes over from another: both are there."""
+    limit = airflow_config.connection_limit(_facts(environment, secrets, site))
+    if environment.applied is None or environment.status is Status.AVAILABLE:
+        return limit
+    before = replace(environment, desired=environment.applied)
+    return limit + max(limit, airflow_config.connection_limit(_facts(before, secrets, site)))
 
 
 def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) -> airflow_config.Facts:
-    name = f"env_{environment.id}"
     prefix = broker_prefix(environment.id)
-    database_password = quote(secrets.database_password, safe="")
+    logging = environment.desired.get("LoggingConfiguration") or {}
     broker_password = quote(secrets.broker_password, safe="")
     return airflow_config.Facts(
         version=versions.get(environment.desired["AirflowVersion"]),
@@ -117,13 +133,14 @@ def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) ->
         key=environment.key,
         environment_id=environment.id,
         host=environment.host,
-        database_url=f"postgresql://{name}:{database_password}@{site.database_address}/{name}",
+        database_url=database_url(environment.id, secrets, site.database_address),
         broker_url=f"{site.broker_scheme}://{broker_user(environment.id)}:{broker_password}@{site.broker_address}/0",
         broker_prefix=prefix,
         fernet_key=secrets.fernet_key,
         secret_key=secrets.secret_key,
         jwt_secret=secrets.jwt_secret,
         identity_secret=secrets.identity_secret,
+        log_levels={module: each["LogLevel"] for module, each in logging.items() if each.get("Enabled")},
         max_workers=environment.desired["MaxWorkers"],
         web_servers=environment.desired["MaxWebservers"],
         schedulers=environment.desired["Schedulers"],
@@ -135,8 +152,11 @@ def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) ->
     )
 
 
-def name_component(draft: Component) -> Component:
-    """The draft with its name: the slot and a hash of all that it is made of, so that a change is a new component."""
+def name_component(draft: Component, revision: int = 0) -> Component:
+    """The draft with its name: the slot and a hash of all that it is made of, so that a change is a new component.
+
+    So is a new `revision`, of one that didn't change otherwise.
+    """
     spec: dict[str, object] = {
         "kind": draft.kind,
         "runtime": draft.runtime,
@@ -148,6 +168,8 @@ def name_component(draft: Component) -> Component:
         "health": draft.health_path,
         "grace": draft.grace,
     }
+    if revision:
+        spec["revision"] = revision
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
     return replace(draft, name=f"{draft.slot}-{digest}")
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.environment import Environment, EnvironmentKey, Fallback, LastUpdate, Status
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent
 from aerodrome.store.database import Pool, transaction
@@ -31,7 +31,7 @@ _SEALED = "sealed:"
 _KNOWN = 1000  # environments that `get` keeps opened
 _COLUMNS = (
     "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, tags,"
-    " runtime"
+    " runtime, revision, fallback"
 )
 
 
@@ -173,7 +173,7 @@ class EnvironmentStore:
         async with transaction(self._pool) as connection:
             done = await connection.execute(
                 "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s,"
-                " runtime = %s WHERE id = %s AND generation = %s",
+                " runtime = %s, revision = %s, fallback = %s WHERE id = %s AND generation = %s",
                 (
                     after.status,
                     self._pack(after.id, after.desired),
@@ -181,6 +181,8 @@ class EnvironmentStore:
                     _pack_update(after.last_update),
                     after.generation,
                     after.runtime,
+                    after.revision,
+                    None if after.fallback is None else Jsonb(asdict(after.fallback)),
                     after.id,
                     before.generation,
                 ),
@@ -261,6 +263,8 @@ class EnvironmentStore:
             generation=row["generation"],
             tags=row["tags"],
             runtime=row["runtime"],
+            revision=row["revision"],
+            fallback=None if row["fallback"] is None else Fallback(**row["fallback"]),
         )
 
 

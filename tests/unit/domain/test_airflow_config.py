@@ -103,6 +103,61 @@ class TestOptions:
         assert not is_reserved("MY_TOKEN")
 
 
+class TestReaders:
+    def test_a_component_gets_what_it_reads(self) -> None:
+        options = {"scheduler.max_tis_per_query": "7", "api.instance_name": "mine", "smtp.smtp_host": "mail"}
+        names = ["AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY", "AIRFLOW__API__INSTANCE_NAME", "AIRFLOW__SMTP__SMTP_HOST"]
+        found = {kind: [name in everything(kind, options) for name in names] for kind in ComponentKind}
+        assert found == {
+            ComponentKind.SCHEDULER: [True, False, True],
+            ComponentKind.WEB_SERVER: [False, True, True],
+            ComponentKind.DAG_PROCESSOR: [False, False, True],
+            ComponentKind.TRIGGERER: [False, False, True],
+            ComponentKind.WORKER: [False, False, True],
+            ComponentKind.JOB: [True, True, True],
+        }
+
+    @pytest.mark.parametrize("value", ["True", "non-sensitive-only", "False"])
+    def test_a_web_server_that_shows_the_configuration_has_all_of_it(self, value: str) -> None:
+        found = everything(WEB, {"api.expose_config": value, "core.parallelism": "7"})
+        assert ("AIRFLOW__CORE__PARALLELISM" in found) == (value != "False")
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_what_is_essential_is_in_all(self, kind: ComponentKind) -> None:
+        found = everything(kind)
+        for name in (*FACTS.version.essential, "core.executor", "api.base_url", "celery.worker_enable_remote_control"):
+            assert variable(name) in found
+
+
+LEVELS = {
+    "DagProcessingLogs": "DEBUG",
+    "SchedulerLogs": "WARNING",
+    "TaskLogs": "ERROR",
+    "WebserverLogs": "CRITICAL",
+    "WorkerLogs": "INFO",
+}
+LOGS_WITH = {  # logging_level, celery_logging_level
+    ComponentKind.DAG_PROCESSOR: ("DEBUG", None),
+    ComponentKind.SCHEDULER: ("WARNING", None),
+    ComponentKind.TRIGGERER: ("WARNING", None),
+    ComponentKind.WEB_SERVER: ("CRITICAL", None),
+    ComponentKind.WORKER: ("ERROR", "INFO"),
+    ComponentKind.JOB: ("INFO", None),
+}
+
+
+class TestLogLevels:
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_each_component_logs_with_its_modules_level(self, kind: ComponentKind) -> None:
+        found = build(replace(FACTS, log_levels=LEVELS), kind).variables
+        names = ("AIRFLOW__LOGGING__LOGGING_LEVEL", "AIRFLOW__LOGGING__CELERY_LOGGING_LEVEL")
+        assert tuple(map(found.get, names)) == LOGS_WITH[kind]
+
+    def test_an_option_is_stronger(self) -> None:
+        found = build(replace(FACTS, log_levels=LEVELS), WORKER, {"logging.logging_level": "DEBUG"}).variables
+        assert found["AIRFLOW__LOGGING__LOGGING_LEVEL"] == "DEBUG"
+
+
 class TestTasksPerWorker:
     def workers(self, **options: str) -> tuple[str, str | None]:
         found = everything(WORKER, {name.replace("__", "."): value for name, value in options.items()})
@@ -207,7 +262,8 @@ class TestSizes:
         large = replace(FACTS, environment_class=classes.get("mw1.large"), max_workers=25, schedulers=2)
         made = build(large, ComponentKind.SCHEDULER).variables
         assert int(made["AIRFLOW__CORE__PARALLELISM"]) * 2 >= 20 * 25
-        assert everything(ComponentKind.SCHEDULER)["AIRFLOW__CORE__PARALLELISM"] == "32"
+        micro = replace(FACTS, environment_class=classes.get("mw1.micro"))
+        assert build(micro, ComponentKind.SCHEDULER).variables["AIRFLOW__CORE__PARALLELISM"] == "32"
 
     def test_the_connection_limit_grows_with_what_connects(self) -> None:
         small = airflow_config.connection_limit(FACTS)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentKind
 from aerodrome.domain.creation import complete
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan, Site, broker_prefix, build
 from support.world import SECRETS, environment
 
@@ -53,9 +54,81 @@ def test_more_workers_leave_the_first_one_as_it_is() -> None:
     assert plan(MinWorkers=1).names < plan(MinWorkers=2, MaxWorkers=10).names
 
 
-@pytest.mark.parametrize("members", [{"AirflowConfigurationOptions": {"core.parallelism": "3"}}])
-def test_a_changed_option_changes_the_names(members: dict[str, Any]) -> None:
-    assert plan().names.isdisjoint(plan(**members).names)
+WEB, SCHEDULER, PROCESSOR = ComponentKind.WEB_SERVER, ComponentKind.SCHEDULER, ComponentKind.DAG_PROCESSOR
+TRIGGERER, WORKER = ComponentKind.TRIGGERER, ComponentKind.WORKER
+ALL = {WEB, SCHEDULER, PROCESSOR, TRIGGERER, WORKER}
+
+
+def levels(module: str) -> dict[str, Any]:
+    return {"LoggingConfiguration": {module: {"Enabled": True, "LogLevel": "DEBUG"}}}
+
+
+def option(name: str) -> dict[str, Any]:
+    return {"AirflowConfigurationOptions": {name: "3"}}
+
+
+# What an update of each member replaces: docs/explanation/updates.md shows the same.
+REPLACED: list[tuple[dict[str, Any], set[ComponentKind]]] = [
+    ({"MaxWorkers": 20}, set()),
+    ({"MinWorkers": 3}, set()),
+    ({"MaxWebservers": 3}, set()),
+    ({"WeeklyMaintenanceWindowStart": "MON:00:30"}, set()),
+    ({"WebserverAccessMode": "PUBLIC_ONLY"}, set()),
+    ({"NetworkConfiguration": {"SecurityGroupIds": ["sg-2"]}}, set()),
+    ({"ExecutionRoleArn": "arn:aws:iam::100000000001:role/other"}, set()),
+    ({"SourceBucketArn": "arn:aws:s3:::other", "DagS3Path": "elsewhere"}, set()),
+    ({"Tags": {"a": "b"}}, set()),
+    ({"Schedulers": 2}, {SCHEDULER}),  # core.parallelism is a scheduler's share
+    ({"EnvironmentClass": "mw1.2xlarge"}, {SCHEDULER, PROCESSOR, TRIGGERER, WORKER}),
+    (levels("DagProcessingLogs"), {PROCESSOR}),
+    (levels("SchedulerLogs"), {SCHEDULER, TRIGGERER}),
+    (levels("TaskLogs"), {WORKER}),
+    (levels("WebserverLogs"), {WEB}),
+    (levels("WorkerLogs"), {WORKER}),
+    (option("scheduler.max_tis_per_query"), {SCHEDULER}),
+    (option("core.parallelism"), {SCHEDULER}),
+    (option("api.instance_name"), {WEB}),
+    (option("webserver.instance_name"), {WEB}),
+    (option("fab.navbar_color"), {WEB}),
+    (option("triggerer.capacity"), {TRIGGERER}),
+    (option("dag_processor.parsing_processes"), {PROCESSOR}),
+    (option("scheduler.parsing_processes"), {PROCESSOR}),
+    (option("celery.worker_concurrency"), {WORKER}),
+    (option("celery.worker_autoscale"), {WORKER}),
+    (option("celery.operation_timeout"), {SCHEDULER, WORKER}),
+    (option("workers.min_heartbeat_interval"), {WORKER}),
+    (option("scheduler.scheduler_health_check_threshold"), ALL),
+    (option("core.default_task_retries"), ALL),
+    (option("logging.logging_level"), ALL),
+    (option("database.sql_alchemy_pool_recycle"), ALL),
+    (option("smtp.smtp_port"), ALL),
+    (option("my_own.thing"), ALL),
+]
+
+
+@pytest.mark.parametrize("version", versions.VERSIONS)
+@pytest.mark.parametrize(("members", "kinds"), REPLACED)
+def test_only_those_that_read_it_are_replaced(members: dict[str, Any], kinds: set[ComponentKind], version: str) -> None:
+    before, after = plan(AirflowVersion=version), plan(AirflowVersion=version, **members)
+    assert {component.kind for component in before.components if component.name not in after.names} == kinds
+
+
+def test_another_revision_replaces_all() -> None:
+    again = build(replace(made(), revision=7), SECRETS, SITE, "3.3.1-py3.11-abc")
+    assert plan().names.isdisjoint(again.names)
+
+
+def test_while_one_set_takes_over_from_another_both_may_connect() -> None:
+    small, large = complete({"MaxWorkers": 2}, strict=False), complete({"MaxWorkers": 20}, strict=False)
+
+    def limit(status: Status, before: dict[str, Any], now: dict[str, Any]) -> int:
+        changing = replace(environment(), status=status, applied=before, desired=now)
+        return build(changing, SECRETS, SITE, "r").connection_limit
+
+    alone = {name: limit(Status.AVAILABLE, each, each) for name, each in (("small", small), ("large", large))}
+    assert alone["small"] < alone["large"]
+    for before, now in ((small, large), (large, small)):
+        assert limit(Status.UPDATING, before, now) >= alone["small"] + alone["large"]
 
 
 def test_secrets_are_in_secrets_alone() -> None:
