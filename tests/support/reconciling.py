@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from aerodrome.domain.environment import Status
+from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.lifecycle import Goal
+from aerodrome.domain.update import Update
 from aerodrome.reconcile.ports import Services
 from aerodrome.reconcile.reconciler import STEPS, Reconciler
 from aerodrome.reconcile.scope import Outcome, Scope, Step
@@ -49,12 +50,25 @@ async def delete(store: EnvironmentStore, environment_id: str) -> None:
     assert await store.update(row, status=Status.DELETING) is not None
 
 
-def steps_with(goal: Goal, at: str, before: BaseException | None, after: BaseException | None) -> tuple[Step, ...]:
-    """The goal's steps; the one named fails the first time, before or after it did its work."""
+async def update(store: EnvironmentStore, environment_id: str, **params: Any) -> Environment:
+    """What UpdateEnvironment writes."""
+    row = await store.by_id(environment_id)
+    assert row is not None
+    begun = await store.update(row, **Update.of(params).begin(row, NOW))
+    assert begun is not None
+    return begun
+
+
+def steps_with(
+    goal: Goal, at: str, before: BaseException | None, after: BaseException | None, during: Status | None = None
+) -> tuple[Step, ...]:
+    """The goal's steps; the one named fails the first time, before or after it did its work. `during`: in it alone."""
     used = {"before": before, "after": after}
 
     def wrap(step: Step) -> Step:
         async def run(scope: Scope) -> Outcome:
+            if during is not None and scope.environment.status is not during:
+                return await step.run(scope)
             if used["before"] is not None:
                 error, used["before"] = used["before"], None
                 raise error

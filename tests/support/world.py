@@ -12,7 +12,7 @@ from aerodrome.backends.fake import FakeBackend
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
 from aerodrome.domain.option_readers import relevant
-from aerodrome.domain.plan import Plan, name_component
+from aerodrome.domain.plan import Plan, name_component, web_servers
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.ports import ContentState, Services
@@ -46,7 +46,7 @@ class World:
     brokers: set[str] = field(default_factory=set)
     content: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)
-    ways: dict[str, set[str]] = field(default_factory=dict)  # environment -> web servers that it is led to
+    ways: dict[str, list[str]] = field(default_factory=dict)  # environment id -> web servers that it is led to
     sick: dict[str, str] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
     results: set[str] = field(default_factory=set)
@@ -66,7 +66,7 @@ class World:
             databases=_Set(self.databases),
             brokers=_Set(self.brokers),
             content=_Content(self.content, self),
-            routes=_Routes(self.routes),
+            routes=_Routes(self.routes, self),
             health=self,
         )
 
@@ -171,9 +171,11 @@ class _Content:
 @dataclass
 class _Routes:
     ids: set[str]
+    world: World
 
-    async def ensure(self, environment: Environment, *rest: object) -> None:
+    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None:
         self.ids.add(environment.id)
+        self.world.ways[environment.id] = web_servers(environment, plan, observed)
 
     async def drop(self, environment_id: str) -> None:
         self.ids.discard(environment_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from aerodrome.domain import airflow_config, classes, versions
-from aerodrome.domain.component import Component, ComponentKind
+from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.secrets import EnvironmentSecrets
 
@@ -150,6 +150,24 @@ def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) ->
         credentials_token=secrets.credentials_token,
         ca_bundle=site.ca_bundle,
     )
+
+
+def web_servers(environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:
+    """The names of the running web servers that requests go to: one set of them, the one that is known to be well.
+
+    Those that the plan replaces serve until its own are healthy, and are drained then. In a roll back it is the other
+    way round: what the plan doesn't have is what failed.
+    """
+    running = sorted(
+        name
+        for name, state in observed.items()
+        if name.startswith(f"{ComponentKind.WEB_SERVER}-") and state.phase is Phase.RUNNING and state.addresses
+    )
+    planned = [name for name in running if name in plan.names]
+    others = [name for name in running if name not in plan.names]
+    if environment.status in (Status.ROLLING_BACK, Status.UNAVAILABLE):
+        return planned or others
+    return others or planned
 
 
 def name_component(draft: Component, revision: int = 0) -> Component:

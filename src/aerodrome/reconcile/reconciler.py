@@ -6,17 +6,18 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from aerodrome.domain.environment import Environment, LastUpdate, Status
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import NOTHING
+from aerodrome.domain.update import roll_back
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.ports import Journal, Planner, Services
 from aerodrome.reconcile.run import Result, run
 from aerodrome.reconcile.scope import Scope
-from aerodrome.reconcile.steps import REMOVE_STEPS, RUN_STEPS, STOP_STEPS
+from aerodrome.reconcile.steps import REMOVE_STEPS, RUN_STEPS, STOP_STEPS, takes_names_that_drain
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import NewEvent
 
@@ -24,7 +25,11 @@ log = logging.getLogger(__name__)
 
 STEPS = {Goal.RUN: RUN_STEPS, Goal.STOP: STOP_STEPS, Goal.REMOVE: REMOVE_STEPS}
 _MESSAGE_LIMIT = 1024  # UpdateError.ErrorMessage (mwaa-spec 1.4)
+_CODE = "INCORRECT_CONFIGURATION"  # UpdateError.ErrorCode, MWAA's only known one (mwaa-spec 1.6)
 _LEASED_ELSEWHERE = 1.0
+_SETTLED = (Status.AVAILABLE, Status.UPDATE_FAILED)  # nothing is under way: only what changes is worth telling
+# What has to be healthy in time, and since when.
+_TIMED = {Status.CREATING: "create", Status.UPDATING: "update", Status.ROLLING_BACK: "roll back"}
 _COUNTS = re.compile(r"\d+")
 
 
@@ -92,6 +97,9 @@ class Reconciler:
                     observed=await self._services.backend.observe(environment_id),
                     services=self._services,
                 )
+                if takes_names_that_drain(scope):
+                    await self._store.update(environment, revision=environment.generation + 1)
+                    return 0.0
                 result = await run(STEPS[goal], scope)
                 await self._tell(environment, goal, told, result)
                 if result.failed is not None:
@@ -103,13 +111,16 @@ class Reconciler:
 
     async def _pin(self, environment: Environment) -> Environment | None:
         """The environment with the runtime that it stays in; None when somebody wrote to its row in the meantime."""
-        before = environment.runtime
-        runtime = await self._services.runtimes.pin(environment.desired["AirflowVersion"], before)
-        if runtime == before:
+        runtime = await self._services.runtimes.pin(environment.desired["AirflowVersion"], environment.runtime)
+        if runtime == environment.runtime:
             return environment
-        event = None
+        before, message = environment.runtime, f"{runtime} takes its place."
         if before is not None:
-            message = f"Its runtime {before} can't be used any more, nor made again here: {runtime} takes its place."
+            message = f"Its runtime {before} can't be used any more, nor made again here: {message}"
+        elif environment.fallback is not None:  # an update that starts everything anew
+            before, message = environment.fallback.runtime, f"Its runtime is replaced by the current one: {runtime}."
+        event = None
+        if before is not None and before != runtime:
             event = NewEvent("runtime.changed", message, data={"from": before, "to": runtime})
         return await self._store.update(environment, event, runtime=runtime)
 
@@ -119,29 +130,66 @@ class Reconciler:
             await self._store.delete(environment.id, NewEvent("status.changed", Status.DELETED, data=data))
             self._told.pop(environment.id, None)
             return None
-        if environment.status is Status.CREATING:
-            if result.converged:
+        if result.converged:
+            return await self._converged(environment)
+        if environment.fallback is not None and "check_health" in result.done:
+            # From here on nothing is rolled back: what ran before may go.
+            event = NewEvent("update.applied", "Every component runs as the update wants it; the old ones go")
+            await self._store.update(environment, event, applied=environment.desired, fallback=None)
+            return 0.0
+        late = self._clock() - self._told_of(environment).began > self._create_timeout
+        if late and environment.status in _TIMED and "check_health" not in result.done:
+            raise Permanent(
+                f"It was not healthy {self._create_timeout:.0f} s after its {_TIMED[environment.status]}."
+                f" Waiting for: {result.reasons}"
+            )
+        return result.again_after
+
+    async def _converged(self, environment: Environment) -> float | None:
+        """All is as the row says: what that makes of its status."""
+        match environment.status:
+            case Status.CREATING:
+                update = self._update("SUCCESS")
                 return await self._become(
-                    environment, Status.AVAILABLE, applied=environment.desired, last_update=self._update("SUCCESS")
+                    environment, Status.AVAILABLE, applied=environment.desired, last_update=update
                 )
-            if self._clock() - self._told_of(environment).began > self._create_timeout:
-                raise Permanent(
-                    f"It was not healthy {self._create_timeout:.0f} s after its create. Waiting for: {result.reasons}"
-                )
-        return None if result.converged else result.again_after
+            case Status.UPDATING:
+                return await self._updated(environment)
+            case Status.ROLLING_BACK | Status.UNAVAILABLE:
+                return await self._become(environment, Status.UPDATE_FAILED)
+            case _:
+                return None
+
+    async def _updated(self, environment: Environment) -> float:
+        asked = environment.last_update or self._update("PENDING")
+        update = replace(asked, status="SUCCESS")
+        return await self._become(
+            environment, Status.AVAILABLE, applied=environment.desired, last_update=update, fallback=None
+        )
 
     async def _fail(self, environment: Environment, error: Permanent) -> float:
+        """What a failure for good makes of the status: a create fails, an update goes back, what runs runs on."""
         message = str(error) + (f"\n{error.detail.strip()}" if error.detail.strip() else "")
         told = self._told_of(environment)
         kind = _COUNTS.sub("#", str(error))  # "started 7 times" is no news after "started 6 times"
         if told.reasons.get("error") != kind:
             told.reasons["error"] = kind
             await self._journal.record(environment, "error", str(error), {"detail": error.detail[-8000:]})
-        if environment.status is not Status.CREATING:
-            log.error("Environment %s (%s): %s", environment.key.name, environment.status, message)
-            return 30.0
-        update = self._update("FAILED", "INCORRECT_CONFIGURATION", _shorten(message))
-        return await self._become(environment, Status.CREATE_FAILED, last_update=update)
+        match environment.status:
+            case Status.CREATING:
+                update = self._update("FAILED", _CODE, _shorten(message))
+                return await self._become(environment, Status.CREATE_FAILED, last_update=update)
+            case Status.UPDATING if environment.fallback is None:
+                return await self._updated(environment)  # every component was well with it: this is a later trouble
+            case Status.UPDATING:
+                asked = environment.last_update or self._update("PENDING")
+                update = replace(asked, status="FAILED", error_code=_CODE, error_message=_shorten(message))
+                return await self._become(environment, last_update=update, **roll_back(environment))
+            case Status.ROLLING_BACK:
+                return await self._become(environment, Status.UNAVAILABLE)
+            case _:
+                log.error("Environment %s (%s): %s", environment.key.name, environment.status, message)
+                return 30.0
 
     async def _become(self, environment: Environment, status: Status, **changes: object) -> float:
         """The pass's one write. Refused when somebody wrote since: the next look starts from what they wrote."""
@@ -174,7 +222,7 @@ class Reconciler:
                     await self._journal.record(environment, *event, {"step": step.name})
                     told.events[step.name] = event
                 told.since.setdefault(step.name, now)
-                if environment.status is Status.AVAILABLE and step.name in told.done:
+                if environment.status in _SETTLED and step.name in told.done:
                     await self._journal.record(environment, "unhealthy", why, {"step": step.name})
                     told.done.discard(step.name)
                 elif told.reasons.get(step.name) != why:
@@ -184,7 +232,7 @@ class Reconciler:
                 told.done.add(step.name)
                 told.events.pop(step.name, None)
                 seconds = result.done[step.name] + now - told.since.pop(step.name, now)
-                if environment.status is not Status.AVAILABLE or step.name in told.reasons:
+                if environment.status not in _SETTLED or step.name in told.reasons:
                     data = {"step": step.name, "seconds": round(seconds, 2)}
                     await self._journal.record(environment, "step.finished", step.title, data)
                 told.reasons.pop(step.name, None)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from aerodrome.domain.component import Component, Phase
+from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
+from aerodrome.domain.environment import Status
+from aerodrome.domain.update import Strategy
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.scope import Done, Outcome, Scope, Step, Wait
 from aerodrome.runtimes.progress import latest
@@ -76,11 +78,44 @@ async def ensure_components(scope: Scope) -> Outcome:
 
 
 async def remove_strays(scope: Scope) -> Outcome:
-    """What runs and is not planned is drained: the plan's components are healthy by now and take over."""
-    strays = sorted(set(scope.observed) - scope.plan.names)
+    """What runs and is not planned is drained: the plan's components are healthy by now and take over.
+
+    While an update can still be rolled back nothing is taken away. Then: FORCED kills the old workers, GRACEFUL waits
+    for their tasks, and without a strategy they finish while the environment is AVAILABLE.
+    """
+    environment, strays = scope.environment, sorted(set(scope.observed) - scope.plan.names)
+    if not strays:
+        return Done()
+    if environment.fallback is not None:
+        return Wait(0.0, f"Taking over from {', '.join(strays)}")
+    await scope.services.routes.ensure(environment, scope.plan, _planned(scope))
+    changing = environment.status in (Status.UPDATING, Status.ROLLING_BACK)
+    strategy = environment.last_update.strategy if changing and environment.last_update else None
     for name in strays:
-        await scope.services.backend.remove(scope.environment.id, name)
-    return Done() if not strays else Wait(2.0, f"Draining {', '.join(strays)}")
+        force = strategy == Strategy.FORCED and _is_worker(name)
+        await scope.services.backend.remove(environment.id, name, force=force)
+    if changing and strategy is None and all(map(_is_worker, strays)):
+        return Done()
+    return Wait(_SOON if changing else 2.0, f"Draining {', '.join(strays)}")
+
+
+def takes_names_that_drain(scope: Scope) -> bool:
+    """Whether the plan wants a worker back that is draining from before, which may take hours: it needs another name.
+
+    So it is when an update is undone by the next, or a worker less is followed by a worker more.
+    """
+    if scope.environment.status not in (Status.UPDATING, Status.ROLLING_BACK, Status.UNAVAILABLE):
+        return False
+    draining = {name for name, state in scope.observed.items() if state.phase is Phase.DRAINING}
+    return any(map(_is_worker, draining & scope.plan.names))
+
+
+def _planned(scope: Scope) -> dict[str, ComponentState]:
+    return {name: state for name, state in scope.observed.items() if name in scope.plan.names}
+
+
+def _is_worker(name: str) -> bool:
+    return name.startswith(f"{ComponentKind.WORKER}-")
 
 
 async def ensure_route(scope: Scope) -> Outcome:

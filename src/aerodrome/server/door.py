@@ -90,7 +90,7 @@ class Door:
         if secrets is None:
             return []
         observed = await self._backend.observe(environment.id)
-        return web_addresses(self._planner.plan(environment, secrets), observed)
+        return web_addresses(environment, self._planner.plan(environment, secrets), observed)
 
     def route(self, environment: Environment, address: str, upstreams: Sequence[str]) -> Route:
         version = versions.get(environment.desired["AirflowVersion"])
@@ -116,7 +116,7 @@ class GatewayRoutes:
 
     async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None:
         address = (await self._store.addresses()).get(environment.id, "127.0.0.1")
-        await self._gateway.add(self._door.route(environment, address, web_addresses(plan, observed)))
+        await self._gateway.add(self._door.route(environment, address, web_addresses(environment, plan, observed)))
 
     async def drop(self, environment_id: str) -> None:
         await self._gateway.remove(environment_id)

@@ -13,9 +13,9 @@ from typing import Any
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, session_name
 from aerodrome.domain import versions
-from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
+from aerodrome.domain.component import Component, ComponentKind, ComponentState
 from aerodrome.domain.environment import Environment, Status
-from aerodrome.domain.plan import Plan, Site, build
+from aerodrome.domain.plan import Plan, Site, build, web_servers
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
@@ -193,15 +193,9 @@ def tool(plan: Plan, argv: tuple[str, ...]) -> Component:
     return replace(plan.tool, command=versions.airflow_command(), secrets={**plan.tool.secrets, **given})
 
 
-def web_addresses(plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:
-    """Where web servers that run answer: the planned ones, or the old ones while the planned ones start."""
-    planned = {component.name for component in plan.of(ComponentKind.WEB_SERVER)}
-    running = {
-        name: next(iter(state.addresses.values()))
-        for name, state in observed.items()
-        if name.startswith(f"{ComponentKind.WEB_SERVER}-") and state.phase is Phase.RUNNING and state.addresses
-    }
-    return [running[name] for name in sorted(planned & running.keys())] or [running[name] for name in sorted(running)]
+def web_addresses(environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:
+    """Where the web servers answer that requests go to."""
+    return [next(iter(observed[name].addresses.values())) for name in web_servers(environment, plan, observed)]
 
 
 def _label(runtime: str) -> str:
