@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -150,6 +151,14 @@ class House:
             SigV4Auth(BotoCredentials(key, "secret"), "airflow", "eu-west-1").add_auth(request)
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await client.get(request.url, headers=dict(request.headers))
+        return answer.status_code, answer.json()
+
+    async def patch(self, name: str, members: Mapping[str, Any]) -> tuple[int, Any]:
+        """UpdateEnvironment as no SDK would send it."""
+        request = AWSRequest("PATCH", f"{self.url}/environments/{name}", data=json.dumps(members))
+        SigV4Auth(BotoCredentials("admin", "secret"), "airflow", "eu-west-1").add_auth(request)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.patch(request.url, headers=dict(request.headers), content=request.data)
         return answer.status_code, answer.json()
 
     async def refused(self, operation: str, key: str = "admin", region: str = "eu-west-1", **params: Any) -> Any:

@@ -30,6 +30,12 @@ def request_tag_keys(tags: Mapping[str, str]) -> dict[str, object]:
     return keys | ({"aws:TagKeys": list(tags)} if tags else {})
 
 
+def authorise_pass_role(context: Context, call: Call, role_arn: str) -> None:
+    """Raises ApiError: the caller may not hand this role to the service."""
+    passed = {**context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
+    authorise(call.caller, "iam:PassRole", role_arn, passed)
+
+
 async def authorised(
     context: Context, call: Call, key: EnvironmentKey, extra: Mapping[str, object] | None = None
 ) -> Environment:

@@ -8,12 +8,21 @@ import uuid
 from base64 import urlsafe_b64encode
 
 from aerodrome.api import paging, rest
-from aerodrome.api.access import authorised, check_status, context_keys, key_of, request_tag_keys, with_roles
+from aerodrome.api.access import (
+    authorise_pass_role,
+    authorised,
+    check_status,
+    context_keys,
+    key_of,
+    request_tag_keys,
+    with_roles,
+)
 from aerodrome.api.call import Call, FromRow, Output
 from aerodrome.api.checks import assume, check_bucket
 from aerodrome.api.context import Context
 from aerodrome.api.metrics import publish_metrics
 from aerodrome.api.tags import list_tags_for_resource, tag_resource, untag_resource
+from aerodrome.api.updates import update_environment
 from aerodrome.domain import creation
 from aerodrome.domain.description import describe
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
@@ -41,8 +50,7 @@ async def create_environment(context: Context, call: Call) -> Output:
     if await context.store.get(key) is not None:
         raise _duplicate(key)
     role_arn = members["ExecutionRoleArn"]
-    passed = {**context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
-    authorise(call.caller, "iam:PassRole", role_arn, passed)
+    authorise_pass_role(context, call, role_arn)
     credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
     data = {"arn": key.arn, "from": None, "to": Status.CREATING}
@@ -146,6 +154,7 @@ OPERATIONS = {
     "CreateEnvironment": create_environment,
     "GetEnvironment": get_environment,
     "ListEnvironments": list_environments,
+    "UpdateEnvironment": update_environment,
     "DeleteEnvironment": delete_environment,
     "CreateWebLoginToken": create_web_login_token,
     "CreateCliToken": create_cli_token,

@@ -69,6 +69,13 @@ class Update:
         merged = self.apply(stored)
         return sorted(name for name in merged.keys() | stored.keys() if merged.get(name) != stored.get(name))
 
+    def describe(self, stored: Mapping[str, Any]) -> str:
+        """What it changes, for a person; never a value, which may be a secret."""
+        how = f" ({self.strategy})" if self.strategy else ""
+        if not self.members:
+            return f"UpdateEnvironment: everything is started anew{how}"
+        return f"UpdateEnvironment: {', '.join(self.changes(stored)) or 'nothing differs'}{how}"
+
     def changes_role(self, stored: Mapping[str, Any]) -> bool:
         """Whether another role is passed to the service."""
         return "ExecutionRoleArn" in self.changes(stored)
@@ -114,15 +121,11 @@ def check_immutable(body: Mapping[str, Any]) -> None:
 
 
 def roll_back(environment: Environment) -> dict[str, Any]:
-    """The changes to the row that undo an update which failed. Tags have calls of their own, and stay as they are."""
-    before = dict(environment.applied or environment.desired)
-    before.pop("Tags", None)
-    if "Tags" in environment.desired:
-        before["Tags"] = environment.desired["Tags"]
+    """The changes to the row that undo an update which failed."""
     fallback = environment.fallback or Fallback(environment.runtime, environment.revision)
     return {
         "status": Status.ROLLING_BACK,
-        "desired": before,
+        "desired": environment.applied or environment.desired,
         "runtime": fallback.runtime,
         "revision": fallback.revision,
         "fallback": None,

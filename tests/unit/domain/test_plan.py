@@ -77,7 +77,6 @@ REPLACED: list[tuple[dict[str, Any], set[ComponentKind]]] = [
     ({"NetworkConfiguration": {"SecurityGroupIds": ["sg-2"]}}, set()),
     ({"ExecutionRoleArn": "arn:aws:iam::100000000001:role/other"}, set()),
     ({"SourceBucketArn": "arn:aws:s3:::other", "DagS3Path": "elsewhere"}, set()),
-    ({"Tags": {"a": "b"}}, set()),
     ({"Schedulers": 2}, {SCHEDULER}),  # core.parallelism is a scheduler's share
     ({"EnvironmentClass": "mw1.2xlarge"}, {SCHEDULER, PROCESSOR, TRIGGERER, WORKER}),
     (levels("DagProcessingLogs"), {PROCESSOR}),

@@ -20,7 +20,6 @@ STORED = complete(
         "AirflowConfigurationOptions": {"core.default_task_retries": "1", "smtp.smtp_password": "hunter2"},
         "MinWorkers": 3,
         "MaxWorkers": 5,
-        "Tags": {"team": "a"},
     },
     strict=False,
 )
@@ -160,11 +159,11 @@ def test_an_update_with_nothing_in_it_starts_everything_anew() -> None:
         assert begun.revision > made.revision
 
 
-def test_a_roll_back_restores_all_but_the_tags() -> None:
+def test_a_roll_back_restores_all() -> None:
     made = available()
     begun = replace(made, **Update.of({"MaxWorkers": 9}).begin(made, NOW))
-    begun = replace(begun, runtime="r2", revision=11, desired={**begun.desired, "Tags": {"team": "b"}})
+    begun = replace(begun, runtime="r2", revision=11)
     back = replace(begun, **roll_back(begun))
     assert back.status is Status.ROLLING_BACK
-    assert back.desired == {**STORED, "Tags": {"team": "b"}}
+    assert back.desired == STORED
     assert (back.runtime, back.revision, back.fallback) == ("r1", 4, None)

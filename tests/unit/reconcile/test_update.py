@@ -438,24 +438,24 @@ async def test_delete_at_any_moment_of_an_update_leaves_nothing(
 async def test_who_writes_at_the_same_moment_is_not_overwritten(
     store: EnvironmentStore, available: tuple[World, Environment]
 ) -> None:
-    """A TagResource, or a DeleteEnvironment, between the pass's read and its write."""
+    """Whoever writes between the pass's read and its write."""
     world, before = available
     problems = world.problems
     wrote = list[int]()
 
-    async def tagging(*arguments: Any) -> Any:
+    async def writing(*arguments: Any) -> Any:
         row = await row_of(store, before)
         if not wrote:
             wrote.append(row.generation)
-            assert await store.update(row, desired={**row.desired, "Tags": {"team": "b"}}) is not None
+            assert await store.update(row, desired={**row.desired, "MaxWorkers": 7}) is not None
         return await problems(*arguments)
 
-    world.problems = tagging  # type: ignore[method-assign]
+    world.problems = writing  # type: ignore[method-assign]
     await update(store, before.id, **FOR_ALL)
     await settle(control_plane(store, world), before.id)
     row = await row_of(store, before)
     assert wrote
-    assert row.applied == row.desired == {**before.desired, **FOR_ALL, "Tags": {"team": "b"}}
+    assert row.applied == row.desired == {**before.desired, **FOR_ALL, "MaxWorkers": 7}
 
 
 async def test_a_failed_environment_tells_nothing_new(
