@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from aerodrome_airflow import quick_start
+from aerodrome_airflow import quick_start, shared_port
 
 _HERE = Path(__file__).resolve().parent
 
@@ -27,6 +27,7 @@ def run(arguments: list[str]) -> None:
     """`airflow ARGUMENTS`, in this process."""
     prepare(arguments)
     quick_start.prepare(arguments)
+    shared_port.install()
     quick_start.import_airflow()  # which reads the environment now
     from airflow.__main__ import main
 

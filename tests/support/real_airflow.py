@@ -120,6 +120,7 @@ class Environment:
     facts: airflow_config.Facts
     folder: Path
     web: str
+    tasks_port: int
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -202,7 +203,7 @@ def running_environment(
         (folder / "dags" / name).write_text(text)
         (folder / "dags" / name).chmod(0o644)
     port = free_port()
-    running = Environment(facts, folder, f"http://127.0.0.1:{port}")
+    running = Environment(facts, folder, f"http://127.0.0.1:{port}", free_port())
     try:
         for slot, kind in SLOTS.items():
             running.processes[slot] = _component(running, layout, key, slot, kind, port)
@@ -222,7 +223,8 @@ def _component(
     folder, template = running.folder, running.facts.version.components[kind]
     made = airflow_config.build(running.facts, kind)
     places: dict[str, Any] = {name: str(folder / name) for name in ("home", "dags", "plugins", "logs")}
-    places |= {"name": f"{slot}-0000", "port": {"web": str(port)}, "address": {"webserver-1": f"127.0.0.1:{port}"}}
+    places |= {"name": f"{slot}-0000", "port": {"web": str(port), "tasks": str(running.tasks_port)}}
+    places |= {"shared": {"webserver-1": f"127.0.0.1:{running.tasks_port}"}}
     binaries = layout.runtime(key) / "bin"
     variables = {
         **made.variables,

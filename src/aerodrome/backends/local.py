@@ -171,6 +171,7 @@ class LocalBackend:
             addresses={key: self._ports.address(port) for key, port in ports.items()},
             detail=detail_of(state, phase, last),
             exit_code=state.result,
+            since=state.since if state.phase.lives else None,
         )
 
     def _program(self, name: str, environment_id: str, component: Component, *, with_ports: bool = True) -> Program:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _RANGE = range(20000, 32000)  # below what the kernel hands out for outgoing connections
 _DAMAGED = (ValueError, TypeError, AttributeError)
-_FIRST = ""  # the key of a slot's first port: others ask for its address before its name is known
+_SHARED = "*"  # the key of a slot's shared port: others ask for its address before its name is known
 
 
 @dataclass(slots=True)
@@ -44,7 +44,11 @@ class _Book:
 
 
 class Ports:
-    """Ports of components: unique in the installation, stable per slot, kept in a file and its copy. Blocking."""
+    """Ports of components: unique in the installation, kept in a file and its copy. Blocking.
+
+    A slot keeps its ports. Its next component gets them, or new ones while the last one is still there; the shared
+    port is everybody's in the slot.
+    """
 
     def __init__(self, layout: Layout, address: str) -> None:
         self._file = layout.environments / "ports.json"
@@ -53,37 +57,52 @@ class Ports:
         self._address = address
 
     def of_slot(self, environment_id: str, slot: str) -> str:
-        """host:port of the slot's first port, chosen now if need be."""
+        """host:port of the slot's shared port, chosen now if need be."""
         with self._open() as book:
             ports = book.slots.setdefault(environment_id, {}).setdefault(slot, {})
-            if _FIRST not in ports:
-                ports[_FIRST] = self._choose(book)
-            return self.address(ports[_FIRST])
+            if _SHARED not in ports:
+                ports[_SHARED] = self._choose(book)
+            return self.address(ports[_SHARED])
 
     def assign(self, environment_id: str, component: Component) -> dict[str, int]:
-        """The ports of a component that is about to be started: its slot's, unless somebody else has taken one."""
-        if not component.ports:
+        """The ports of a component that is about to be started, its slot's shared one among them.
+
+        Its own are those of the slot while nobody has them: neither a stranger nor the one that it takes over from.
+        """
+        if not component.ports and component.shared_port is None:
             return {}
         with self._open() as book:
             ports = book.slots.setdefault(environment_id, {}).setdefault(component.slot, {})
             siblings = book.components.setdefault(environment_id, {})
             held = {port for name, given in siblings.items() if name != component.name for port in given.values()}
-            chosen = {}
-            for index, name in enumerate(component.ports):
-                key = name if index else _FIRST
-                # A port that an older component of the slot still holds will be free when that one has stopped.
-                if key not in ports or (ports[key] not in held and not self._is_free(ports[key])):
-                    ports[key] = self._choose(book)
-                chosen[name] = ports[key]
-            siblings[component.name] = chosen
-            return chosen
+            own = {}
+            for name in component.ports:
+                port = siblings.get(component.name, {}).get(name, ports.get(name))
+                if port is None or port in held or not self._is_free(port):
+                    port = self._choose(book)
+                own[name] = ports[name] = port
+            siblings[component.name] = own
+            if component.shared_port is None:
+                return own
+            if _SHARED not in ports or self._is_taken_by_others(ports[_SHARED], component.name, siblings):
+                ports[_SHARED] = self._choose(book)
+            return {**own, component.shared_port: ports[_SHARED]}
+
+    def _is_taken_by_others(self, port: int, name: str, siblings: Mapping[str, object]) -> bool:
+        """Whether a shared port is a stranger's: it isn't while another component of the slot is there."""
+        slot = _slot(name)
+        return not any(other != name and _slot(other) == slot for other in siblings) and not self._is_free(port)
 
     def of_component(self, environment_id: str, name: str) -> dict[str, int]:
         return self._read().components.get(environment_id, {}).get(name, {})
 
     def stolen(self, environment_id: str, name: str) -> bool:
         """Whether somebody else listens on a port of this component, which doesn't run."""
-        components = self._read().components.get(environment_id, {})
+        book = self._read()
+        components = book.components.get(environment_id, {})
+        shared = book.slots.get(environment_id, {}).get(_slot(name), {}).get(_SHARED)
+        if shared is not None and self._is_taken_by_others(shared, name, components):
+            return True
         held = {port for other, given in components.items() if other != name for port in given.values()}
         return any(port not in held and not self._is_free(port) for port in components.get(name, {}).values())
 
@@ -178,8 +197,12 @@ def _dump(book: _Book) -> str:
     return json.dumps({"slots": book.slots, "components": book.components}, indent=1, sort_keys=True)
 
 
+def _slot(name: str) -> str:
+    return name.rpartition("-")[0]
+
+
 class _OnDemand(Mapping[str, str]):
-    """What `{address[SLOT]}` reads."""
+    """What `{shared[SLOT]}` reads."""
 
     def __init__(self, look_up: Callable[[str], str]) -> None:
         self._look_up = look_up
@@ -206,7 +229,7 @@ class Placeholders:
             "plugins": str(layout.plugins(environment_id)),
             "logs": str(layout.logs(environment_id)),
             "port": {key: str(port) for key, port in ports.items()},
-            "address": _OnDemand(lambda slot: places.of_slot(environment_id, slot)),
+            "shared": _OnDemand(lambda slot: places.of_slot(environment_id, slot)),
         }
 
     def fill(self, template: str) -> str:

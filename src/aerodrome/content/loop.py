@@ -13,6 +13,7 @@ from datetime import datetime
 from aerodrome.content.credentials import RoleCredentials, utc_now
 from aerodrome.content.s3 import S3, ClientFactory, StaleCredentials
 from aerodrome.content.sync import ContentSync, SyncResult
+from aerodrome.domain.environment import Environment
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import AerodromeError, Temporary
 
@@ -31,6 +32,18 @@ class Source:
     role_arn: str
     region: str
     environment_arn: str | None = None
+
+
+def source_of(environment: Environment) -> Source:
+    """Where the environment's DAGs are to be read now."""
+    return Source(
+        environment_id=environment.id,
+        bucket=environment.desired["SourceBucketArn"].split(":::", 1)[1],
+        prefix=environment.desired["DagS3Path"],
+        role_arn=environment.desired["ExecutionRoleArn"],
+        region=environment.key.region,
+        environment_arn=environment.key.arn,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +113,9 @@ class ContentLoop:
                     self._follow(await self._list_sources())
                 except AerodromeError as error:
                     log.warning("the list of environments can't be read: %s", error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._relist.wait(), self._interval)
+                with contextlib.suppress(TimeoutError):  # wait_for loses a cancellation that comes with the event
+                    async with asyncio.timeout(self._interval):
+                        await self._relist.wait()
                 self._relist.clear()
         finally:
             await self._stop([*self._runners])
@@ -118,6 +132,14 @@ class ContentLoop:
         """What is known now; an empty state for an environment never heard of."""
         runner = self._runners.get(environment_id)
         return runner.state if runner else SyncState()
+
+    def state_of(self, source: Source) -> SyncState:
+        """What is known of that very source; an empty state, and a look at the list, when another one is followed."""
+        runner = self._runners.get(source.environment_id)
+        if runner is None or runner.source != source:
+            self._relist.set()
+            return SyncState()
+        return runner.state
 
     async def first_sync(self, environment_id: str, timeout: float = 30.0) -> SyncState:
         """Wait for one look to have gone well, ever.
@@ -163,7 +185,7 @@ class ContentLoop:
                 _report_death(known)
                 known.task = asyncio.create_task(self._watch(known), name=f"content-{environment_id}")
             elif known.source != source:
-                known.source = source
+                known.source, known.state = source, SyncState()
                 known.replace_client(None)
                 known.poked.set()
 
@@ -195,7 +217,8 @@ class ContentLoop:
             pause = min(self._interval * 2 ** min(runner.state.failures, 6), max(_LONGEST_PAUSE, self._interval))
             with contextlib.suppress(TimeoutError):
                 spread = random.uniform(0.9, 1.1)  # noqa: S311
-                await asyncio.wait_for(runner.poked.wait(), pause * spread)
+                async with asyncio.timeout(pause * spread):
+                    await runner.poked.wait()
 
     async def _look(self, runner: _Runner) -> None:
         source, state = runner.source, runner.state
@@ -203,12 +226,16 @@ class ContentLoop:
             s3 = await self._client(runner)
             result = await self._sync.sync_dags(source.environment_id, source.bucket, source.prefix, s3)
         except AerodromeError as error:
+            if runner.source != source:
+                return  # it was changed meanwhile: what is known is of the new one
             if isinstance(error, StaleCredentials):
                 self._credentials.forget(source.role_arn, session_name(source.environment_id))
                 runner.replace_client(None)
             if str(error) != str(state.error):
                 log.warning("environment %s: %s", source.environment_id, error)
             runner.state = replace(state, error=error, failures=state.failures + 1)
+            return
+        if runner.source != source:
             return
         if state.result is None or result.version != state.result.version:
             log.info("environment %s: %d files from %s", source.environment_id, result.files, source.bucket)

@@ -35,6 +35,16 @@ class SyncResult:
     warnings: tuple[str, ...] = ()
 
 
+def holds(layout: Layout, environment_id: str, bucket: str, prefix: str) -> bool:
+    """Whether the DAGs on disk are known to come from there. Blocking."""
+    manifest = VersionedFolder(layout.dags(environment_id)).current()
+    return manifest is not None and manifest.source == _source(bucket, folder_prefix(prefix))
+
+
+def _source(bucket: str, prefix: str) -> str:
+    return f"{bucket}/{prefix}"
+
+
 class ContentSync:
     """Brings what buckets hold to where components read it (`Layout.dags`)."""
 
@@ -90,7 +100,7 @@ def _locked(lock: threading.Lock, folder: VersionedFolder, bucket: str, prefix: 
 def _sync(folder: VersionedFolder, bucket: str, prefix: str, s3: S3) -> SyncResult:
     started = time.monotonic()
     wanted, warnings = plan_files(list_objects(s3, bucket, prefix), prefix)
-    source = f"{bucket}/{prefix}"
+    source = _source(bucket, prefix)
     current = folder.current()
     if current and current.source != source:
         current = None

@@ -211,8 +211,11 @@ def _templates(version: AirflowVersion, kind: ComponentKind) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": "{logs}",
         **{variable(option): place for option, place in version.places.items()},
     }
+    template = version.components.get(kind)
+    if template is not None and template.shared_port is not None:
+        found["AERODROME_SHARED_PORT"] = f"{{port[{template.shared_port}]}}"
     if version.execution_api and kind is not ComponentKind.JOB:
-        found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"http://{{address[webserver-1]}}{version.execution_api}"
+        found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"http://{{shared[webserver-1]}}{version.execution_api}"
     return found
 
 

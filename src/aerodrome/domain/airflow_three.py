@@ -20,7 +20,9 @@ def _components(health_path: str) -> Mapping[ComponentKind, ComponentTemplate]:
     """The components of Airflow 3.
 
     Only the web server listens: Airflow's log servers would do so on every address, and the task logs lie in one
-    directory that the web server reads itself. The worker's grace is MWAA's longest task, 12 h.
+    directory that the web server reads itself. It does so on two ports: one of its own, and one at which tasks find
+    whichever web server there is, so that a new one doesn't mean new workers. The worker's grace is MWAA's longest
+    task, 12 h.
     """
     kind = ComponentKind
     web = airflow_command("api-server", "--port", "{port[web]}", "--proxy-headers")
@@ -34,7 +36,7 @@ def _components(health_path: str) -> Mapping[ComponentKind, ComponentTemplate]:
         "--without-gossip",
     )
     templates = (
-        ComponentTemplate(kind.WEB_SERVER, web, ("web",), health_path, grace=30),
+        ComponentTemplate(kind.WEB_SERVER, web, ("web",), health_path, grace=30, shared_port="tasks"),
         ComponentTemplate(kind.SCHEDULER, airflow_command("scheduler", "--skip-serve-logs")),
         ComponentTemplate(kind.DAG_PROCESSOR, airflow_command("dag-processor")),
         ComponentTemplate(kind.TRIGGERER, airflow_command("triggerer", "--skip-serve-logs")),

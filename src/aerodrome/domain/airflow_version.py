@@ -29,6 +29,7 @@ class ComponentTemplate:
     ports: tuple[str, ...] = ()
     health_path: str | None = None
     grace: int = 60  # seconds
+    shared_port: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

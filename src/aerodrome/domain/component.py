@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -35,8 +36,8 @@ class Component:
 
     `command` and `templates` hold `str.format` placeholders that the backend fills in, since only it knows places:
     `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{plugins}`, `{logs}` (directories),
-    `{port[NAME]}` (a port this component listens on), `{address[SLOT]}` (host:port at which the first port of the
-    component in that slot answers, `webserver-1` say). Literal braces are doubled. `variables`, `secrets`: literal.
+    `{port[NAME]}` (a port this component listens on), `{shared[SLOT]}` (host:port at which whoever is in that slot
+    answers on its shared port, `webserver-1` say). Literal braces are doubled. `variables`, `secrets`: literal.
     """
 
     name: str  # deterministic, carries the spec hash: "worker-1-1f3a"; a DNS label of at most 40 characters
@@ -47,7 +48,8 @@ class Component:
     variables: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)  # environment variables that never reach argv or a log
-    ports: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()  # its own: another component of the slot, its successor say, has others
+    shared_port: str | None = None  # the slot's: the component and its successor listen there side by side
     health_path: str | None = None  # answered with 200 on the first port when healthy
     grace: int = 60  # seconds between the request to stop and force
 
@@ -61,6 +63,7 @@ class ComponentState:
     addresses: Mapping[str, str] = field(default_factory=dict)  # port name -> "host:port"
     detail: str = ""  # one line for a person
     exit_code: int | None = None
+    since: datetime | None = None  # when its process was started last
 
 
 @dataclass(frozen=True, slots=True)

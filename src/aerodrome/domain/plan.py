@@ -94,6 +94,7 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
             templates=configuration.templates,
             secrets=configuration.secrets,
             ports=template.ports,
+            shared_port=template.shared_port,
             health_path=template.health_path,
             grace=template.grace,
         )
@@ -183,6 +184,7 @@ def name_component(draft: Component, revision: int = 0) -> Component:
         "templates": _sorted(draft.templates),
         "secrets": _sorted(draft.secrets),
         "ports": draft.ports,
+        "shared": draft.shared_port,
         "health": draft.health_path,
         "grace": draft.grace,
     }

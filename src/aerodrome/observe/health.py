@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -11,8 +12,9 @@ import httpx
 from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState
 from aerodrome.domain.environment import Environment, Status
-from aerodrome.domain.plan import Plan, broker_prefix
+from aerodrome.domain.plan import Plan, broker_prefix, database_url
 from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.observe.jobs import beating
 from aerodrome.observe.workers import ping_workers
 
 # Seconds that workers get to answer. Who isn't there yet takes all of them; it comes up in between, and is asked again.
@@ -21,15 +23,18 @@ _TIMEOUT = 15.0  # seconds: a web server that is busy starting tasks on a small 
 
 
 class HealthChecks:
-    """Web servers answer over HTTP, workers through the broker, the rest by heartbeats. `broker_url`: the admin's."""
+    """Web servers answer over HTTP, workers through the broker, the rest by heartbeats.
 
-    def __init__(self, broker_url: str) -> None:
+    `broker_url`: the administrator's; `database_address`: PostgreSQL's host:port, as we see it.
+    """
+
+    def __init__(self, broker_url: str, database_address: str) -> None:
         self._broker_url = broker_url
+        self._database_address = database_address
 
     async def problems(
         self, environment: Environment, secrets: EnvironmentSecrets, plan: Plan, observed: Mapping[str, ComponentState]
     ) -> Mapping[str, str]:
-        del secrets
         version = versions.get(environment.desired["AirflowVersion"])
         patience = _PATIENCE_AT_START if environment.status is Status.CREATING else _PATIENCE
         async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
@@ -41,6 +46,10 @@ class HealthChecks:
         reports = [report for _, problem, report in web if not problem]
         if reports:
             problems |= _heartbeats(plan, reports[0], version)
+            since = _taking_over(plan, observed, version)
+            if since:
+                url = database_url(environment.id, secrets, self._database_address)
+                problems |= _newcomers(plan, await beating(url, since))
         return problems
 
     async def _web(
@@ -62,6 +71,28 @@ class HealthChecks:
         slots = {versions.worker_node(c.name): c.slot for c in plan.of(ComponentKind.WORKER)}
         answered = await ping_workers(self._broker_url, broker_prefix(environment_id), list(slots), patience)
         return {slot: "does not answer through the broker yet" for node, slot in slots.items() if node not in answered}
+
+
+def _taking_over(
+    plan: Plan, observed: Mapping[str, ComponentState], version: versions.AirflowVersion
+) -> dict[ComponentKind, datetime]:
+    """The kinds of which others than the planned ones still run, and when the first of the planned ones was started."""
+    found: dict[ComponentKind, datetime] = {}
+    for kind in version.health_kinds.values():
+        others = [name for name in observed if name.startswith(f"{kind}-") and name not in plan.names]
+        started = [state.since for c in plan.of(kind) if (state := observed.get(c.name)) and state.since]
+        if others and started:
+            found[kind] = min(started)
+    return found
+
+
+def _newcomers(plan: Plan, beats: Mapping[ComponentKind, int]) -> dict[str, str]:
+    return {
+        component.slot: "sends no heartbeat yet beside the one that it takes over from"
+        for kind, count in beats.items()
+        if count < len(plan.of(kind))
+        for component in plan.of(kind)
+    }
 
 
 def _heartbeats(plan: Plan, report: Mapping[str, Any], version: versions.AirflowVersion) -> dict[str, str]:

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, errors, sql
 from aerodrome.errors import Temporary
 
 READY = "aerodrome: ready"
+_OURS = 5  # connections to a clone besides its role's
 _INVALID = -2  # datconnlimit of a database whose DROP was interrupted (PostgreSQL 15.4 and later)
 
 
@@ -97,13 +98,14 @@ async def clone(server_url: str, key: str, environment_id: str, password: str, c
             try:
                 await connection.execute(
                     sql.SQL("CREATE DATABASE {} TEMPLATE {} CONNECTION LIMIT {}").format(
-                        sql.Identifier(name), sql.Identifier(template), sql.Literal(connection_limit + 5)
+                        sql.Identifier(name), sql.Identifier(template), sql.Literal(connection_limit + _OURS)
                     )
                 )
             except errors.ObjectInUse as error:
                 raise Temporary(f"The template database of runtime {key} is in use: {error}", 1.0) from error
         if state != READY:
             await _hand_over(server_url, name, template)
+        await _ensure_limit(connection, name, connection_limit + _OURS)
 
 
 async def drop(server_url: str, environment_id: str) -> None:
@@ -142,6 +144,15 @@ async def _ensure_role(connection: AsyncConnection, name: str, password: str, li
             "CONNECTION LIMIT {} PASSWORD {}"
         ).format(role, sql.Literal(limit), sql.Literal(verifier))
     )
+
+
+async def _ensure_limit(connection: AsyncConnection, name: str, limit: int) -> None:
+    """It grows and shrinks with the environment. Written only when it differs: this is called all the time."""
+    cursor = await connection.execute("SELECT datconnlimit FROM pg_database WHERE datname = %s", (name,))
+    if await cursor.fetchone() != (limit,):
+        await connection.execute(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), sql.Literal(limit))
+        )
 
 
 async def _hand_over(server_url: str, name: str, template: str) -> None:

@@ -31,7 +31,7 @@ from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
 from aerodrome.backends.local import LocalBackend
 from aerodrome.content.credentials import RoleCredentials
-from aerodrome.content.loop import ContentLoop, Source
+from aerodrome.content.loop import ContentLoop, Source, source_of
 from aerodrome.content.sync import ContentSync
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import Site
@@ -160,7 +160,7 @@ async def compose(
             brokers=ValkeyBroker(installation.valkey_url),
             content=BucketContent(content, layout, credentials),
             routes=GatewayRoutes(gateway, working_store, door),
-            health=HealthChecks(installation.valkey_url),
+            health=HealthChecks(installation.valkey_url, installation.postgres_url.rpartition("@")[2]),
         )
         reconciler = Reconciler(
             working_store,
@@ -294,18 +294,7 @@ def _bind(address: str, port: int) -> socket.socket:
 
 
 async def _sources(store: EnvironmentStore) -> list[Source]:
-    return [
-        Source(
-            environment_id=environment.id,
-            bucket=environment.desired["SourceBucketArn"].split(":::", 1)[1],
-            prefix=environment.desired["DagS3Path"],
-            role_arn=environment.desired["ExecutionRoleArn"],
-            region=environment.key.region,
-            environment_arn=environment.key.arn,
-        )
-        for environment in await store.all()
-        if GOALS[environment.status] is Goal.RUN
-    ]
+    return [source_of(environment) for environment in await store.all() if GOALS[environment.status] is Goal.RUN]
 
 
 async def _sweep(tokens: TokenStore, events: EventStore) -> None:

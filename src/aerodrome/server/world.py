@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aerodrome.content.credentials import RoleCredentials
-from aerodrome.content.loop import ContentLoop, session_name
+from aerodrome.content.loop import ContentLoop, session_name, source_of
+from aerodrome.content.sync import holds
 from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState
 from aerodrome.domain.environment import Environment, Status
@@ -154,23 +155,35 @@ class BucketContent:
         self._credentials = credentials
 
     async def ensure(self, environment: Environment) -> ContentState:
-        state = self._loop.state(environment.id)
+        state = self._loop.state_of(source_of(environment))
         error = None if state.error is None else str(state.error)
         if state.last_success is not None:
             return ContentState(state.last_success, error)
-        if environment.status is not Status.CREATING:
-            # Brought by an earlier life of ours: what ran before must not wait for its bucket to run again.
-            try:
-                brought = self._layout.dags(environment.id).lstat().st_mtime
-            except OSError:
-                pass
-            else:
-                return ContentState(datetime.fromtimestamp(brought, UTC), error)
+        brought = await asyncio.to_thread(self._brought, environment)
+        if brought is not None:
+            return ContentState(brought, error)
         if isinstance(state.error, Permanent):
             raise state.error
         if error is None:
             self._loop.poke(environment.id)
         return ContentState(None, error)
+
+    def _brought(self, environment: Environment) -> datetime | None:
+        """When an earlier life of ours brought the DAGs: what ran before must not wait for its bucket to run again.
+
+        In an update they may be those of the bucket before.
+        """
+        source = source_of(environment)
+        if environment.status is Status.CREATING:
+            return None
+        if environment.status in (Status.UPDATING, Status.ROLLING_BACK) and not holds(
+            self._layout, environment.id, source.bucket, source.prefix
+        ):
+            return None
+        try:
+            return datetime.fromtimestamp(self._layout.dags(environment.id).lstat().st_mtime, UTC)
+        except OSError:
+            return None
 
     async def drop(self, environment_id: str) -> None:
         await self._loop.forget(environment_id)

@@ -159,7 +159,7 @@ async def test_what_a_component_gets(harness: LocalHarness) -> None:
         "shows",
         "show",
         variables={"LITERAL": "{name}"},
-        templates={"URL": "http://{address[webserver-1]}/{name}", "LOGS": "{logs}"},
+        templates={"URL": "http://{shared[webserver-1]}/{name}", "LOGS": "{logs}"},
     )
     output = await harness.backend.exec(harness.one, component)
     lines = output.stdout.decode().replace("\0", " ").splitlines()
@@ -175,7 +175,9 @@ async def test_what_a_component_gets(harness: LocalHarness) -> None:
     }
     web = harness.component("serves", "webserver-1-abcd", WEB)
     await running(harness, web)
-    assert (await harness.backend.observe(harness.one))[web.name].addresses == {"web": address}
+    given = (await harness.backend.observe(harness.one))[web.name].addresses
+    assert given.keys() == {"web"}
+    assert given["web"] != address, "the shared port is the slot's, not the component's own"
 
 
 async def test_a_users_preload_never_reaches_a_process_of_ours(harness: LocalHarness) -> None:
@@ -240,6 +242,26 @@ async def test_a_stolen_port_is_chosen_anew(harness: LocalHarness) -> None:
     with socket.create_server(("127.0.0.1", int(before.rpartition(":")[2]))):
         await running(harness, web)
         assert (await harness.backend.observe(harness.one))[web.name].addresses["web"] != before
+
+
+async def test_old_and_new_of_a_slot_have_ports_of_their_own_and_share_one(harness: LocalHarness) -> None:
+    """Both listen on the shared one: who knows the slot's address finds whichever of them there is."""
+    shared = {"templates": {"ADDRESS": "{port[tasks]}"}, "shared_port": "tasks"}
+    old = harness.component("serves", "webserver-1-abcd", WEB, **shared)
+    new = harness.component("serves", "webserver-1-ef01", WEB, **shared)
+    pids = [await running(harness, old), await running(harness, new)]
+    observed = await harness.backend.observe(harness.one)
+    assert observed[old.name].addresses != observed[new.name].addresses
+    asks = harness.component("shows", "show", templates={"URL": "{shared[webserver-1]}"})
+    output = (await harness.backend.exec(harness.one, asks)).stdout.decode()
+    port = next(line for line in output.splitlines() if line.startswith("URL=")).rpartition(":")[2]
+    for pid in pids:
+        assert f"ADDRESS={port}\0" in read(Path(f"/proc/{pid}/environ"))
+    await harness.backend.remove(harness.one, old.name, force=True)
+    await running(harness, old)
+    again = await harness.backend.observe(harness.one)
+    assert again[new.name].addresses == observed[new.name].addresses
+    assert again[old.name].addresses != again[new.name].addresses
 
 
 async def test_ports_survive_a_restart_of_the_control_plane(harness: LocalHarness) -> None:

@@ -246,7 +246,7 @@ class TestEnvironment:
 
     def test_addresses_are_the_backends_business(self) -> None:
         made = build(FACTS, WORKER)
-        assert made.templates["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://{address[webserver-1]}/execution/"
+        assert made.templates["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://{shared[webserver-1]}/execution/"
         assert "AIRFLOW__CORE__EXECUTION_API_SERVER_URL" not in build(FACTS, JOB).templates
         assert everything(WEB)["AIRFLOW__API__BASE_URL"] == "https://0123456789ab.eu-west-1.airflow.localhost:8443"
 

@@ -28,7 +28,9 @@ async def problems(status: Status) -> dict[str, str]:
     made = replace(environment(), status=status)
     plan = World().plan(made, SECRETS)
     observed = {component.name: ComponentState(component.name, Phase.RUNNING) for component in plan.components}
-    return dict(await health.HealthChecks("redis://127.0.0.1:1/0").problems(made, SECRETS, plan, observed))
+    return dict(
+        await health.HealthChecks("redis://127.0.0.1:1/0", "127.0.0.1:1").problems(made, SECRETS, plan, observed)
+    )
 
 
 async def test_a_process_that_lives_is_not_yet_healthy(patience: list[float]) -> None:
