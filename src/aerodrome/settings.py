@@ -105,7 +105,9 @@ class Settings(BaseSettings):
     sync_interval: float = Field(5.0, ge=1, description="Seconds between two looks at an environment's bucket.")
     scan_interval: float = Field(10.0, ge=1, description="Seconds between two unprompted looks at every environment.")
     create_timeout: float = Field(
-        1800.0, ge=30, description="Seconds after which an environment that will not start is CREATE_FAILED."
+        1800.0,
+        ge=30,
+        description="Seconds after which an environment that will not start is CREATE_FAILED, an update rolled back.",
     )
 
     @property

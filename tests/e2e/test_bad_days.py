@@ -49,12 +49,6 @@ def test_an_unknown_environment_is_404(site: Site) -> None:
             call(Name="nobody")
 
 
-def test_operations_of_later_releases_say_so(site: Site) -> None:
-    mwaa = site.client("mwaa")
-    with pytest.raises(mwaa.exceptions.ClientError, match="not supported by this release"):
-        mwaa.update_environment(Name="demo", MaxWorkers=2)
-
-
 def control_plane_pid(site: Site) -> int:
     return int((site.layout.run / "pids" / "server").read_text().split()[0])
 

@@ -18,7 +18,7 @@ from aerodrome.cli.watch import follow, get_environment, watch
 from aerodrome.cli.webserver import run_command, sign_in_link
 from aerodrome.errors import Permanent
 
-env_app = typer.Typer(name="env", help="Create, look at, open and delete environments.", no_args_is_help=True)
+env_app = typer.Typer(name="env", help="Create, look at, open, update and delete environments.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The environment's name.", show_default=False)]
 Region = Annotated[str | None, typer.Option(help="Region of the environment.", show_default="the installation's")]
@@ -50,6 +50,44 @@ def create(
         if wait:
             watch(connection, name, out)
             _print_next_steps(name, bucket, dags_path)
+
+
+@env_app.command("update")
+def update(
+    name: Name,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An Airflow option, section.name=value; all that there shall be.", show_default="as it is"),
+    ] = None,
+    environment_class: Annotated[str | None, typer.Option("--class", help="Size, mw1.small say.")] = None,
+    min_workers: Annotated[int | None, typer.Option(help="Fewest workers.", show_default="as it is")] = None,
+    max_workers: Annotated[int | None, typer.Option(help="Most workers.", show_default="as it is")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Old workers: FORCED kills them, GRACEFUL waits.", show_default="they finish")
+    ] = None,
+    region: Region = None,
+    wait: Wait = True,
+) -> None:
+    """Change an environment; with nothing to change, start all of it anew in the current runtime."""
+    members = {
+        "AirflowConfigurationOptions": None if option is None else dict(map(_option, option)),
+        "EnvironmentClass": environment_class,
+        "MinWorkers": min_workers,
+        "MaxWorkers": max_workers,
+        "WorkerReplacementStrategy": strategy,
+    }
+    given = {member: value for member, value in members.items() if value is not None}
+    with connected(region) as connection:
+        connection.client("mwaa", retry=False).update_environment(Name=name, **given)
+        if wait:
+            watch(connection, name, out)
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"{text!r} is not section.name=value.", param_hint="--option")
+    return name, value
 
 
 def _refuse_known(connection: Connection, name: str) -> None:

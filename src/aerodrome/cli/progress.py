@@ -49,7 +49,7 @@ class Progress:
     def _fold(self, event: Event) -> None:
         step = str(event.data.get("step") or event.data.get("component") or "")
         match event.type:
-            case "create.requested" | "delete.requested":
+            case "create.requested" | "update.requested" | "delete.requested":
                 self.began, self.error, self.detail = event.at, "", ""
                 self.lines.clear()
             case "step.started":

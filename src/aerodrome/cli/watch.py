@@ -1,4 +1,4 @@
-"""Waiting for a create or a delete, with what happens meanwhile shown as it happens."""
+"""Waiting for a create, an update or a delete, with what happens meanwhile shown as it happens."""
 
 from __future__ import annotations
 
@@ -80,6 +80,8 @@ def _judge(progress: Progress, environment: Mapping[str, Any] | None, *, deletio
         return
     reason = environment.get("LastUpdate", {}).get("Error", {}).get("ErrorMessage", "")
     advice = f"Remove it with `aerodrome env delete {progress.name}`, mend the cause and create it again."
+    if status == "UPDATE_FAILED":
+        advice = "It runs as before the update. Mend the cause and update it again."
     raise Permanent(f"Environment {progress.name} is {status}. {describe_failure(progress, reason)}\n{advice}")
 
 

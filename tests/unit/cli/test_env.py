@@ -27,14 +27,14 @@ def run(*arguments: str) -> tuple[int, str, BaseException | None]:
     return result.exit_code, result.output, result.exception
 
 
-@pytest.mark.parametrize("command", ["create", "show", "delete", "open", "cli", "events"])
+@pytest.mark.parametrize("command", ["create", "show", "update", "delete", "open", "cli", "events"])
 def test_every_command_needs_a_name(command: str) -> None:
     code, text, _ = run(command)
     assert code == 2
     assert "{name}" in text
 
 
-@pytest.mark.parametrize("command", ["create", "list", "show", "delete", "open", "cli", "events"])
+@pytest.mark.parametrize("command", ["create", "list", "show", "update", "delete", "open", "cli", "events"])
 def test_every_command_explains_itself(command: str) -> None:
     code, text, _ = run(command, "--help")
     assert code == 0
@@ -47,6 +47,7 @@ def test_every_command_explains_itself(command: str) -> None:
         ("list",),
         ("show", "x"),
         ("delete", "x"),
+        ("update", "x"),
         ("create", "x"),
         ("open", "x"),
         ("events", "x"),
@@ -158,3 +159,9 @@ def test_airflows_own_options_reach_airflow(
     result = RUNNER.invoke(env_app, ["cli", *arguments])
     assert asked == [("us-east-1", "demo", ["dags", "list", "-o", "json"])]
     assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
+
+
+def test_an_option_without_a_value_is_a_wrong_usage() -> None:
+    code, text, _ = run("update", "x", "--option", "core.parallelism")
+    assert code == 2
+    assert "core.parallelism" in text
