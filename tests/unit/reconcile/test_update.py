@@ -228,7 +228,9 @@ class TestStrategies:
         hours = itertools.count(step=3600)
         services, clock = world.services(), lambda: float(next(hours))
         late = Reconciler(store, world, services, world, now=lambda: NOW, create_timeout=600, clock=clock)
-        await late.reconcile(before.id)
+        for _ in range(3):
+            await late.reconcile(before.id)
+            assert await status(store, before.id) is Status.UPDATING
         assert old in names(world, before)
         await settle(late, before.id)
         assert await status(store, before.id) is Status.AVAILABLE
@@ -253,12 +255,12 @@ class TestStrategies:
         """A replacement that nobody asked for, since a release of ours changed, drains."""
         world, before, reconciler, _ = await self.updated(store, available, "FORCED")
         await settle(reconciler, before.id)
-        world.version = "2"
         worker = planned(world, before, **FOR_ALL)["worker-1"]
-        for _ in range(5):
+        world.backend.mode[worker], world.version = drains_for(20), "2"
+        for _ in range(8):
             await reconciler.reconcile(before.id)
         assert await status(store, before.id) is Status.AVAILABLE
-        assert worker in names(world, before)
+        assert (await world.backend.observe(before.id))[worker].phase is Phase.DRAINING
 
 
 async def test_an_update_that_is_undone_while_old_workers_finish_starts_others(
