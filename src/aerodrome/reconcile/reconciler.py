@@ -98,7 +98,8 @@ class Reconciler:
                     services=self._services,
                 )
                 if takes_names_that_drain(scope):
-                    await self._store.update(environment, revision=environment.generation + 1)
+                    event = NewEvent("update.renamed", "Old workers finish under these names: all start under new ones")
+                    await self._store.update(environment, event, revision=environment.generation + 1)
                     return 0.0
                 result = await run(STEPS[goal], scope)
                 await self._tell(environment, goal, told, result)

@@ -13,6 +13,7 @@ from aerodrome.domain.component import Phase
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.reconciler import Reconciler
+from aerodrome.store.database import Pool
 from aerodrome.store.environments import EnvironmentStore
 from support.reconciling import ROUNDS, control_plane, delete, settle, status, update
 from support.world import NOW, SECRETS, World
@@ -264,7 +265,7 @@ class TestStrategies:
 
 
 async def test_an_update_that_is_undone_while_old_workers_finish_starts_others(
-    store: EnvironmentStore, available: tuple[World, Environment]
+    store: EnvironmentStore, available: tuple[World, Environment], pool: Pool
 ) -> None:
     """Their names are taken for as long as their tasks take."""
     world, before = available
@@ -280,6 +281,9 @@ async def test_an_update_that_is_undone_while_old_workers_finish_starts_others(
     workers = {name: state.phase for name, state in states.items() if name.startswith("worker-")}
     assert workers.pop(old) is Phase.DRAINING
     assert list(workers.values()) == [Phase.RUNNING]
+    async with pool.connection() as connection:
+        rows = await connection.execute("SELECT count(*) FROM events WHERE type = 'update.renamed'")
+        assert await rows.fetchone() == {"count": 1}
 
 
 class TestFailure:
@@ -310,7 +314,7 @@ class TestFailure:
         assert all(after[name] is was for name, was in running.items()), "what ran before was never touched"
 
     async def test_its_statuses_are_told(
-        self, store: EnvironmentStore, available: tuple[World, Environment], pool: Any
+        self, store: EnvironmentStore, available: tuple[World, Environment], pool: Pool
     ) -> None:
         world, before = await self.fail(store, available)
         await settle(control_plane(store, world), before.id)
