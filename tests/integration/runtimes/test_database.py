@@ -96,6 +96,20 @@ async def test_again_changes_nothing_but_the_password(server: str) -> None:
         psycopg.connect(database_url(server, ONE, PASSWORD))
 
 
+@pytest.mark.parametrize("limit", [90, 20])
+async def test_the_limits_follow_the_environment(server: str, limit: int) -> None:
+    """It may have grown or shrunk since: of the role and of the database, whichever is lower counts."""
+    await clone(server, KEY, ONE, PASSWORD, connection_limit=40)
+    await clone(server, KEY, ONE, PASSWORD, connection_limit=limit)
+    name = database_name(ONE)
+    with superuser(server) as connection:
+        role = connection.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+        database = connection.execute("SELECT datconnlimit FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    assert role == (limit,)
+    assert database is not None
+    assert database[0] >= limit
+
+
 async def test_two_at_once_make_one(server: str) -> None:
     await asyncio.gather(*(clone(server, KEY, ONE, PASSWORD) for _ in range(4)))
     assert_whole(server, ONE)
