@@ -56,6 +56,8 @@ class Update:
             ApiError: ValidationException that names every wrong field and the fix.
         """
         merged = self.apply(stored)
+        if "Teams" in self.members:  # of another shape than a create's
+            raise validation_error("Invalid request provided: Teams: not supported by Aerodrome yet; leave it out.")
         if merged["AirflowVersion"] != stored["AirflowVersion"]:
             raise validation_error(
                 f"Invalid request provided: AirflowVersion: an environment of {stored['AirflowVersion']} can't be"

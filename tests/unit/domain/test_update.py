@@ -84,7 +84,8 @@ def test_an_empty_path_takes_the_file_away_but_may_be_the_root_of_the_bucket() -
         ({"AirflowConfigurationOptions": {"core.fernet_key": "secret-value"}}, ["core.fernet_key"]),
         ({"AirflowVersion": "2.11.2"}, ["AirflowVersion", "3.3.1", "2.11.2", "no upgrades yet"]),
         ({"AirflowVersion": "9.9"}, ["AirflowVersion", "no upgrades yet"]),
-        ({"Teams": {"AddOrUpdate": {}}}, ["Teams"]),
+        ({"Teams": {"Remove": ["a-team"]}}, ["Teams: not supported"]),
+        ({"Teams": {"AddOrUpdate": {"a-team": {"SourceBucketArn": "arn:aws:s3:::b", "DagS3Path": "x"}}}}, ["Teams"]),
         ({"RequirementsS3Path": "requirements.txt"}, ["RequirementsS3Path"]),
     ],
 )
