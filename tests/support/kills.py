@@ -244,7 +244,7 @@ class Target:
 
     def address(self) -> str | None:
         book = json.loads((self.site.layout.environments / "ports.json").read_text())
-        port = book["slots"].get(self.id, {}).get("webserver-1", {}).get("")
+        port = book["slots"].get(self.id, {}).get("webserver-1", {}).get("web")
         return f"127.0.0.1:{port}" if port else None
 
     def worker_answers(self) -> bool:
