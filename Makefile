@@ -40,7 +40,7 @@ check: $(VENV)/.dev ## lint, types, import contracts, docs tests, fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q tests/unit tests/contract
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract
 
 test: check ## everything: check, then the tests with real servers, then with real Airflow
 	@tests/system-packages
