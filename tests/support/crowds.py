@@ -13,15 +13,17 @@ from starlette.types import ASGIApp
 from aerodrome.web.crowd import Crowd
 from aerodrome.web.limits import ConnectionLimits
 from aerodrome.web.listener import Listener
-from aerodrome.web.protocol import Fast
+from aerodrome.web.protocol import Fast, Strict
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp, limits: ConnectionLimits) -> AsyncIterator[int]:
+async def listening(
+    app: ASGIApp, limits: ConnectionLimits, protocol: type[Fast] | type[Strict] = Fast
+) -> AsyncIterator[int]:
     """Its port, while it serves as the front door does."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
-    listener = Listener(app, bound, limits, Crowd(limits.connections), protocol=Fast)
+    listener = Listener(app, bound, limits, Crowd(limits.connections), protocol=protocol)
     listener.start()
     try:
         yield listener.port

@@ -14,4 +14,5 @@ class ConnectionLimits:
     head_size: int = 64 * 1024
     keep_alive: int = 30  # an idle connection is closed after this
     send_idle: float = 300.0  # for a client that doesn't read its response
+    linger: float = 5.0  # for a client that is still sending when it has its answer
     connections: int = 1000  # at once; then whoever has kept us waiting longest makes room for the next

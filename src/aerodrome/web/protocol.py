@@ -40,9 +40,15 @@ class Guarded(asyncio.Protocol):
         self._crowd = crowd
         self._head_clock: asyncio.TimerHandle | None = None
         self._send_clock: asyncio.TimerHandle | None = None
+        self._last_clock: asyncio.TimerHandle | None = None  # runs once an answer went out before its request had come
         self._silent_since: float = time.monotonic()
         self._unread_since = 0.0
         self._body = 0  # bytes since its last progress
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether whatever still comes is dropped."""
+        return self._last_clock is not None
 
     @property
     def waiting_since(self) -> float | None:
@@ -63,6 +69,8 @@ class Guarded(asyncio.Protocol):
         self._start_head_clock()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_answered:
+            return
         idle = self._is_idle()
         super().data_received(data)
         self._body += len(data)
@@ -89,9 +97,23 @@ class Guarded(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_clock()
         self._stop_send_clock()
+        if self._last_clock is not None:
+            self._last_clock.cancel()
         self._crowd.leave(self)
         self._unset_keepalive_if_required()  # type: ignore[attr-defined]  # uvicorn's
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """After an answer. A client that is still sending would get a reset and might never read it: we hear it out.
+
+        For a while: RFC 9112, section 9.6.
+        """
+        if self.transport.is_closing() or not self.cycle.more_body:
+            self.transport.close()
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._last_clock = self.loop.call_later(self._limits.linger, self.cut)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing to warn of: the application answers."""
@@ -118,28 +140,24 @@ class Guarded(asyncio.Protocol):
             self.transport.abort()
 
 
-class Strict(Guarded, H11Protocol):
-    """For whatever is passed on to a server that might read it differently. h11 limits the head's size itself."""
-
-
 class _Joined:
     """A transport, as a cycle of uvicorn's uses it, on which an answer's head waits for the first part of its body.
 
     One system call instead of two, and the client wakes up once. A head that no body follows at once goes by itself.
     """
 
-    __slots__ = ("_head", "_is_first", "_loop", "_transport")
+    __slots__ = ("_guest", "_head", "_is_first", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
+    def __init__(self, guest: Guarded) -> None:
+        self._guest = guest
+        self._transport: asyncio.Transport = guest.transport
         self._head = b""
         self._is_first = True
 
     def write(self, data: bytes) -> None:
         if self._is_first:
             self._is_first, self._head = False, data
-            self._loop.call_soon(self._flush)
+            self._guest.loop.call_soon(self._flush)
         elif self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
@@ -148,7 +166,7 @@ class _Joined:
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        self._guest.close()
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
@@ -162,6 +180,16 @@ class _Joined:
             self._transport.write(head)
 
 
+class Strict(Guarded, H11Protocol):
+    """For whatever is passed on to a server that might read it differently. h11 limits the head's size itself."""
+
+    def handle_events(self) -> None:
+        earlier = self.cycle
+        super().handle_events()
+        if self.cycle is not earlier:  # its task begins at the loop's next turn
+            self.cycle.transport = _Joined(self)
+
+
 class Fast(Guarded, HttpToolsProtocol):
     """For requests whose signatures cover what matters. Its parser takes heads of any size: we don't."""
 
@@ -170,6 +198,8 @@ class Fast(Guarded, HttpToolsProtocol):
         self._head = 0  # bytes since the head began, those that came with its first ones left out
 
     def data_received(self, data: bytes) -> None:
+        if self._is_answered:
+            return
         self._head += len(data)
         super().data_received(data)
         if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
@@ -183,7 +213,7 @@ class Fast(Guarded, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self.cycle.transport = _Joined(self.transport, self.loop)
+        self.cycle.transport = _Joined(self)
 
     def on_body(self, body: bytes) -> None:
         self._head -= len(body)  # also when it belongs to a request that has been answered already

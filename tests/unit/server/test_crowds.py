@@ -6,10 +6,11 @@ import asyncio
 import resource
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -18,6 +19,7 @@ from aerodrome.api.call import Call
 from aerodrome.relay import Relay
 from aerodrome.web.crowd import affordable
 from aerodrome.web.limits import ConnectionLimits
+from aerodrome.web.protocol import Fast, Strict
 from aerodrome.wire import Reply, Wire
 from support.asgi import serving
 from support.crowds import Slow, listening, slow_clients, trickling
@@ -26,7 +28,7 @@ ROOM = 20
 PUT = b"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 CREATE = b"PUT /environments/demo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 OWN = [(b"connection", b"close"), (b"content-length", b"11")]
-LIMITS = ConnectionLimits(head=0.5, head_size=64 * 1024, send_idle=0.5, connections=ROOM)
+LIMITS = ConnectionLimits(head=0.5, head_size=64 * 1024, send_idle=0.5, linger=0.5, connections=ROOM)
 PATIENT = ConnectionLimits(head=60, send_idle=60, keep_alive=60, connections=ROOM)  # only a full house closes these
 
 
@@ -185,6 +187,49 @@ async def test_a_body_of_a_call_has_its_time_however_it_trickles() -> None:
         async with asyncio.timeout(5):
             status, text = await client.answer()
     assert (status, "RequestTimeoutException" in text, "connection: close" in text) == (408, True, True)
+
+
+@pytest.mark.parametrize("protocol", [Fast, Strict])
+async def test_an_answer_reaches_who_is_still_sending(protocol: type[Fast] | type[Strict]) -> None:
+    """A reset would take it away: the sender is heard out for a moment, and nothing it says is taken for a request."""
+    asked: list[str] = []
+
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        headers = [(b"connection", b"close"), (b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    patient = ConnectionLimits(linger=60)
+    async with (
+        asyncio.timeout(20),
+        listening(hasty, patient, protocol) as port,
+        slow_clients(port, 1, PUT % 10_000_000) as [client],
+    ):
+        for _ in range(99):
+            client.say(b"x" * 100_000)
+            await client.writer.drain()
+        client.say(b"x" * 100_000 + b"GET /another HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.writer.drain()
+        assert await client.answer() == (413, ANY)
+    assert asked == ["/bucket/key"]
+
+
+async def test_who_is_still_sending_is_cut_off_in_the_end() -> None:
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        await own(scope, receive, send)
+
+    async with (
+        listening(hasty, ConnectionLimits(linger=0.2)) as port,
+        slow_clients(port, 1, PUT % 10_000_000) as [client],
+        asyncio.timeout(20),
+    ):
+        assert (await client.answer())[0] == 200
+        with suppress(ConnectionError):
+            while True:
+                client.writer.write(b"x")
+                await client.writer.drain()
+                await asyncio.sleep(0.01)
 
 
 async def test_an_upload_may_be_slow_and_long() -> None:
