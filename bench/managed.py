@@ -151,7 +151,7 @@ class Memory:
 
 
 def memory_of(site: Site) -> Memory:
-    """What `aerodrome status` shows, and Supervisor."""
+    """What `aerodrome status` shows, and Supervisor. What its connections take of PostgreSQL is the environment's."""
     status = json.loads(site.aerodrome("status", "--json").stdout)
     names = {row["id"]: row["name"] for row in status["environments"]}
     parts: dict[str, float] = {}
@@ -163,6 +163,9 @@ def memory_of(site: Site) -> Memory:
         elif program["environment"] in names:
             name = names[program["environment"]]
             environments[name] = environments.get(name, 0) + size
+    for taken in status["connections"]:
+        if name := names.get(taken["environment"]):
+            environments[name] = environments.get(name, 0) + taken["memory"] / 1e6
     supervisor = daemon.owner(Files.of(site.layout))
     if supervisor is None:
         raise RuntimeError("Supervisor doesn't run")

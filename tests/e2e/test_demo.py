@@ -49,6 +49,15 @@ def test_the_demo_run_again_reuses_what_is_there_and_writes_a_new_version(demo: 
     assert mwaa.get_environment(Name=demo.name)["Environment"]["CreatedAt"] == created
 
 
+def test_status_tells_what_an_environment_takes(demo: Demo) -> None:
+    status = json.loads(demo.site.aerodrome("status", "--json").stdout)
+    own = next(row["id"] for row in status["environments"] if row["name"] == demo.name)
+    assert all(program["memory"] for program in status["programs"] if program["environment"] == own and program["pid"])
+    [connections] = [row for row in status["connections"] if row["environment"] == own]
+    assert connections["count"] >= 4  # scheduler, triggerer, web server, worker
+    assert connections["memory"] > 0
+
+
 def test_aws_cli_lists_and_gets(demo: Demo) -> None:
     listed = json.loads(demo.site.aws("mwaa", "list-environments", "--output", "json").stdout)
     assert {"demo", demo.name} <= set(listed["Environments"])

@@ -12,7 +12,7 @@ from aerodrome.layout import Layout
 
 if TYPE_CHECKING:  # what they import takes long
     from aerodrome.machineroom.room import Up
-    from aerodrome.machineroom.status import EnvironmentStatus, ProgramStatus, Status
+    from aerodrome.machineroom.status import ConnectionsStatus, EnvironmentStatus, ProgramStatus, Status
 
 _MIB = 1024 * 1024
 _COLOURS = {"running": "green", "starting": "yellow", "stopping": "yellow", "backoff": "red", "fatal": "red"}
@@ -43,14 +43,14 @@ def show_status(found: Status) -> None:
     if not found.running:
         return
     out.print(f"  endpoint {found.endpoint}   account {found.account}   region {found.region}\n", markup=False)
-    out.print(_programs(found.programs))
+    out.print(_programs(found.programs, found.connections))
     if found.environments is None:
         out.print("The database doesn't answer, so the environments aren't shown.", style="yellow")
     elif found.environments:
         out.print(_environments(found.environments))
 
 
-def _programs(programs: tuple[ProgramStatus, ...]) -> Table:
+def _programs(programs: tuple[ProgramStatus, ...], connections: tuple[ConnectionsStatus, ...]) -> Table:
     table = Table("program", "environment", "phase", "pid", "since", "memory", box=None, pad_edge=False)
     for program in programs:
         colour = _COLOURS.get(program.phase, "")
@@ -62,7 +62,10 @@ def _programs(programs: tuple[ProgramStatus, ...]) -> Table:
             _age(program.since),
             "" if program.memory is None else f"{program.memory / _MIB:.0f} MiB",
         )
-    total = sum(program.memory or 0 for program in programs)
+    for taken in connections:
+        name = f"{taken.count} connections to postgres"
+        table.add_row(name, taken.environment, "", "", "", f"{taken.memory / _MIB:.0f} MiB")
+    total = sum(program.memory or 0 for program in programs) + sum(taken.memory for taken in connections)
     table.add_row("", "", "", "", "total", f"{total / _MIB:.0f} MiB", style="dim")
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,23 @@ def proportional(roots: Iterable[int]) -> dict[int, int | None]:
     """
     children = _children()
     return {root: _sum(_tree(root, children)) for root in roots}
+
+
+def of_children(root: int, titles: re.Pattern[str]) -> dict[str, tuple[int, int]]:
+    """Children whose titles match, by the pattern's group: how many they are, and the bytes (PSS) they take.
+
+    Blocking.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for pid in _children().get(root, ()):
+        try:
+            title = (_PROC / str(pid) / "cmdline").read_text(errors="replace")
+        except OSError:  # ended meanwhile
+            continue
+        if match := titles.match(title):
+            count, size = found.get(match[1], (0, 0))
+            found[match[1]] = count + 1, size + (_pss(pid) or 0)
+    return found
 
 
 def _children() -> Mapping[int, list[int]]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
 
 from aerodrome.layout import Layout
-from aerodrome.machineroom import draining, memory
+from aerodrome.machineroom import draining, memory, postgres
 from aerodrome.machineroom.installation import Installation, load
 from aerodrome.supervision import ProgramState, Supervisor, leftovers
 
 _PATIENCE = 5  # seconds
 _DATABASE = "aerodrome"
+# As PostgreSQL calls the process of a connection: "postgres: ROLE DATABASE ADDRESS(PORT) STATE".
+CONNECTION = re.compile(r"postgres: env_(\w+) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,17 @@ class ProgramStatus:
     phase: str
     pid: int | None
     since: datetime | None
-    memory: int | None  # bytes (PSS), with everything it started
+    memory: int | None  # bytes (PSS), with everything it started; PostgreSQL without environments' connections
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsStatus:
+    """PostgreSQL has a process for each connection: those of an environment come and go with it."""
+
+    environment: str  # id
+    count: int
+    memory: int  # bytes (PSS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class Status:
     account: str
     region: str
     programs: tuple[ProgramStatus, ...]
+    connections: tuple[ConnectionsStatus, ...]
     environments: tuple[EnvironmentStatus, ...] | None  # None: the database doesn't answer
     leftovers: tuple[str, ...]  # programs that outlived a crash of supervisord
 
@@ -63,6 +77,7 @@ async def status(layout: Layout) -> Status:
     running = await supervisor.alive()
     states = list((await supervisor.states()).values()) if running else []
     sizes = await asyncio.to_thread(memory.proportional, [state.pid for state in states if state.pid])
+    connections = await asyncio.to_thread(_connections, states)
     left = () if running else tuple(item.name for item in await asyncio.to_thread(leftovers, layout))
     return Status(
         home=str(layout.home),
@@ -73,15 +88,24 @@ async def status(layout: Layout) -> Status:
         web_host=installation.web_host,
         account=installation.account,
         region=installation.region,
-        programs=tuple(sorted((_program(state, sizes) for state in states), key=_order)),
+        programs=tuple(sorted((_program(state, sizes, connections) for state in states), key=_order)),
+        connections=connections,
         environments=await environments(installation) if running else None,
         leftovers=left,
     )
 
 
-def _program(state: ProgramState, sizes: dict[int, int | None]) -> ProgramStatus:
+def _connections(states: Iterable[ProgramState]) -> tuple[ConnectionsStatus, ...]:
+    root = next((state.pid for state in states if state.name == postgres.NAME), None)
+    found = memory.of_children(root, CONNECTION) if root else {}
+    return tuple(ConnectionsStatus(environment, *taken) for environment, taken in sorted(found.items()))
+
+
+def _program(
+    state: ProgramState, sizes: dict[int, int | None], connections: tuple[ConnectionsStatus, ...]
+) -> ProgramStatus:
     environment, dot, name = state.name.partition(".")
-    return ProgramStatus(
+    program = ProgramStatus(
         name=name if dot else state.name,
         environment=environment if dot else None,
         phase=state.phase.value,
@@ -90,6 +114,9 @@ def _program(state: ProgramState, sizes: dict[int, int | None]) -> ProgramStatus
         memory=sizes.get(state.pid) if state.pid else None,
         detail=state.description,
     )
+    if program.memory is None or state.name != postgres.NAME:
+        return program
+    return replace(program, memory=program.memory - sum(taken.memory for taken in connections))
 
 
 def _order(program: ProgramStatus) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import control, memory, prepare, shell
 from aerodrome.machineroom.prepare import Wanted
+from aerodrome.machineroom.status import CONNECTION
 
 WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
 
@@ -200,6 +202,23 @@ def test_memory_counts_what_a_process_started() -> None:
         size = memory.proportional([parent.pid])[parent.pid]
         assert size is not None
         assert size > 30_000_000
+    finally:
+        parent.communicate(b"\n", timeout=20)
+
+
+def test_memory_of_connections_is_told_apart_by_their_titles() -> None:
+    titles = ("postgres: env_1a ", "postgres: env_1a ", "postgres: env_2b ", "postgres: aerodrome ")
+    script = " ".join(f"(exec -a '{title}' sleep 60) &" for title in titles) + " echo; read -r _; kill $(jobs -p)"
+    parent = subprocess.Popen(["bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        found: dict[str, tuple[int, int]] = {}
+        while sum(count for count, _ in found.values()) < 3:  # until the shells are what they become
+            time.sleep(0.01)
+            found = memory.of_children(parent.pid, CONNECTION)
+        assert {label: count for label, (count, _) in found.items()} == {"1a": 2, "2b": 1}
+        assert all(size > 0 for _, size in found.values())
     finally:
         parent.communicate(b"\n", timeout=20)
 
