@@ -121,6 +121,8 @@ class Files:
         for path in (self.ini(name), self.launch(name), self.variables(name), self.result(name), self.starts(name)):
             path.unlink(missing_ok=True)
         self.record(name).unlink(missing_ok=True)
+        for path in (self.record(name), self.starts(name)):  # of a start that was killed as it wrote them
+            path.with_name(f".{name}.new").unlink(missing_ok=True)
         self.meta(name).unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ import pytest
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 from aerodrome.supervision import Program, ProgramPhase, Supervisor, end_leftovers, leftovers, read_on
+from aerodrome.supervision.files import Files
 from support.supervised import PASSWORD, alive, processes_of, read, supervised_home, until
 
 Home = tuple[Layout, Supervisor]
@@ -152,6 +153,19 @@ async def test_the_stop_signal_is_the_one_asked_for(home: Home) -> None:
     await supervisor.discard("a")
     await supervisor.discard("a")
     assert await supervisor.states() == {}
+
+
+async def test_a_start_that_was_killed_as_it_wrote_leaves_nothing(home: Home) -> None:
+    layout, supervisor = home
+    await up(home, program(layout, "a", POLITE))
+    files = Files.of(layout)
+    half = [path.with_name(".a.new") for path in (files.starts("a"), files.record("a"))]
+    for path in half:
+        path.write_text("1763841")
+    await supervisor.stop("a")
+    assert await supervisor.wait_stopped(["a"], timeout=5) == set()
+    await supervisor.discard("a")
+    assert not [path for path in layout.run.rglob("*") if "a" in path.name.split(".")]
 
 
 async def test_what_was_stopped_stays_stopped(home: Home) -> None:
