@@ -14,17 +14,14 @@ from support.postgres import running_postgres
 ROOT = Path(__file__).parents[1]
 _skipped: dict[str, str] = {}  # test without its parameters -> why
 _passed: set[str] = set()
-# Tests of these start whole installations, on the usual ports: one after the other. All others may run beside them.
-_INSTALLATIONS = {"e2e", "machineroom", "faults", "crowds"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes for the tests with real servers (`-n 2 --dist loadgroup`), and what is shared is made once."""
+    """Tests of parts and of the whole run side by side (`-n 2 --dist loadgroup`); each makes what it shares once."""
     for item in items:
-        kind, *parts = item.path.relative_to(ROOT / "tests").parts
+        kind = item.path.relative_to(ROOT / "tests").parts[0]
         if kind in ("integration", "e2e"):
-            group = "installations" if {kind, *parts} & _INSTALLATIONS else "parts"
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group(kind))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

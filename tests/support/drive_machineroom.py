@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aerodrome.cli import main, starting
 from aerodrome.layout import Layout
-from aerodrome.machineroom import control, room
+from aerodrome.machineroom import control, ports, room
 from aerodrome.machineroom.installation import Installation
 from aerodrome.supervision import Program
 
@@ -23,6 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
+OTHER = {443: 444}  # one that needs privileges, too
 
 
 def stand_in(layout: Layout, installation: Installation, surroundings: Mapping[str, str]) -> Program:
@@ -30,7 +31,15 @@ def stand_in(layout: Layout, installation: Installation, surroundings: Mapping[s
     return replace(real, argv=(sys.executable, "-I", "-u", "-c", ANSWERER, str(installation.front_port)))
 
 
+def other_usual_ports(bind: str) -> tuple[ports.Listener, ...]:
+    """Whole environments are tested at the same time, and while theirs is down nobody else may take its usual ports."""
+    return tuple(
+        replace(each, usual=tuple(OTHER.get(port, port + 1000) for port in each.usual)) for each in usual(bind)
+    )
+
+
 comeback = (sys.executable, str(Path(__file__).resolve()), "up", "--detach")
+usual, ports.listeners = ports.listeners, other_usual_ports
 starting.up = partial(room.up, control_program=stand_in, comeback=comeback)
 
 if __name__ == "__main__":
