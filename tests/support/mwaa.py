@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,9 @@ from aerodrome.api.context import Context
 from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.throttle import Throttle
-from aerodrome.domain.environment import Environment, Status
+from aerodrome.domain.environment import Environment, EnvironmentKey, Status
 from aerodrome.domain.principal import AccessKey, Credentials, Principal
-from aerodrome.errors import Permanent
+from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.identity import Verifier
 from aerodrome.store.database import Pool
@@ -103,6 +103,20 @@ class Account:
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 
 
+class Subnets:
+    """What EC2 says of subnets: those that a test names are wrong."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[str, AerodromeError] = {}
+        self.asked: list[tuple[EnvironmentKey, tuple[str, ...]]] = []
+
+    async def check_subnets(self, key: EnvironmentKey, subnets: Collection[str]) -> None:
+        self.asked.append((key, tuple(subnets)))
+        for subnet in subnets:
+            if subnet in self.wrong:
+                raise self.wrong[subnet]
+
+
 class Servers:
     """The web servers of every environment."""
 
@@ -122,9 +136,11 @@ class House:
         upstreams: Servers,
         poked: list[str],
         door: FrontDoor,
+        subnets: Subnets,
     ) -> None:
         self.url, self.account, self.store, self.upstreams, self.poked = url, account, store, upstreams, poked
         self.door = door
+        self.subnets = subnets
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, key: str = "admin", region: str = "eu-west-1") -> Any:
@@ -194,6 +210,7 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         vault=vault,
         roles=account,
         s3_client=lambda credentials, region: Buckets(),
+        network=(subnets := Subnets()),
         upstreams=(upstreams := Servers()),
         sessions=AirflowSessions(),
         rest_throttle=Throttle(),
@@ -215,4 +232,4 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         healthy=lambda: True,
     )
     async with serving(door) as url:
-        yield House(url, account, store, upstreams, poked, door)
+        yield House(url, account, store, upstreams, poked, door, subnets)

@@ -44,6 +44,24 @@ async def check_bucket(context: Context, credentials: Credentials, members: dict
         raise ApiError("ServiceUnavailableException", f"S3 can't be asked about {bucket} now: {error}", 503) from error
 
 
+async def check_subnets(context: Context, key: EnvironmentKey, members: dict[str, Any]) -> None:
+    """The subnets are there, in one VPC and two availability zones, where their owner is to make VPC endpoints in them.
+
+    Nothing is asked about them otherwise: on one machine everything listens on loopback.
+
+    Raises:
+        ApiError: ValidationException that names the field.
+    """
+    if members["EndpointManagement"] != "CUSTOMER":
+        return
+    try:
+        await context.network.check_subnets(key, members["NetworkConfiguration"]["SubnetIds"])
+    except Permanent as error:
+        raise validation_error(f"Invalid request provided: NetworkConfiguration: SubnetIds: {error}") from error
+    except Temporary as error:
+        raise ApiError("ServiceUnavailableException", f"The subnets can't be checked now: {error}", 503) from error
+
+
 def _inspect(client: Any, bucket: str, location: str, prefix: str) -> None:
     try:
         client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)

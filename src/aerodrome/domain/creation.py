@@ -73,14 +73,11 @@ def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = ())
 
 
 def _check_not_yet(members: Mapping[str, Any]) -> list[str]:
-    faults = [
+    return [
         f"{name}: {what} is not supported by Aerodrome yet; leave the field out."
         for name, what in _NOT_YET.items()
         if members.get(name)
     ]
-    if members["EndpointManagement"] == "CUSTOMER":
-        faults.append("EndpointManagement: CUSTOMER is not supported by Aerodrome yet; use SERVICE.")
-    return faults
 
 
 def _check_version(members: Mapping[str, Any]) -> list[str]:

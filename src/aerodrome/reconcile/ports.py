@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -98,6 +98,18 @@ class Health(Protocol):
         ...
 
 
+class Endpoints(Protocol):
+    """The VPC endpoints that an environment's owner makes (EndpointManagement CUSTOMER)."""
+
+    async def lacking(self, environment: Environment) -> Mapping[str, Sequence[str]]:
+        """Endpoint service -> the environment's subnets that it has no available endpoint in; empty when all are there.
+
+        Raises:
+            Permanent: a subnet is gone.
+        """
+        ...
+
+
 class Journal(Protocol):
     async def record(
         self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None
@@ -113,3 +125,4 @@ class Services:
     content: Content
     routes: Routes
     health: Health
+    endpoints: Endpoints

@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from aerodrome.errors import Permanent, Temporary
 from support.asgi import ask
 from support.mwaa import ACCOUNT, ALL, GIVEN, ROLE, House
 from support.signing import signed
@@ -60,6 +61,46 @@ async def test_rules_beyond_the_model_are_held_in_the_call(house: House) -> None
         "Tags": {"aws:x": "y"},
     }.items():
         assert f"{member}: " in await refused(house, **{"MaxWorkers": 10, member: value})
+
+
+async def test_subnets_are_looked_at_where_their_owner_makes_the_endpoints(house: House) -> None:
+    house.subnets.wrong = {"subnet-2": Permanent("The subnet ID 'subnet-2' does not exist in eu-west-1; name others.")}
+    refusal = await refused(house, EndpointManagement="CUSTOMER")
+    assert refusal.startswith("Invalid request provided: NetworkConfiguration: SubnetIds: The subnet ID 'subnet-2'")
+    house.subnets.asked.clear()
+    await house.create()
+    assert house.subnets.asked == []
+
+
+async def test_an_ec2_that_is_away_refuses_no_subnet(house: House) -> None:
+    house.subnets.wrong = {"subnet-1": Temporary("EC2 can't be asked")}
+    refusal = await house.refused("create_environment", Name="demo", **GIVEN, EndpointManagement="CUSTOMER")
+    assert refusal["Error"]["Code"] == "ServiceUnavailableException"
+    assert await house.store.all() == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "members"),
+    [
+        ("PRIVATE_ONLY", {"DatabaseVpcEndpointService", "WebserverVpcEndpointService"}),
+        ("PUBLIC_AND_PRIVATE", {"DatabaseVpcEndpointService", "WebserverVpcEndpointService"}),
+        ("PUBLIC_ONLY", {"DatabaseVpcEndpointService"}),
+    ],
+)
+async def test_the_services_to_make_endpoints_for_are_shown(house: House, mode: str, members: set[str]) -> None:
+    """Each environment has its own, and keeps them; whose endpoints nobody makes has none."""
+    seen = set[str]()
+    for region in ("eu-west-1", "eu-west-2"):
+        await house.create(region=region, EndpointManagement="CUSTOMER", WebserverAccessMode=mode)
+        shown = (await house.call("get_environment", region=region, Name="demo"))["Environment"]
+        services = {name: value for name, value in shown.items() if name.endswith("VpcEndpointService")}
+        assert services.keys() == members
+        assert all(value.startswith(f"com.amazonaws.vpce.{region}.vpce-svc-") for value in services.values())
+        seen |= set(services.values())
+    assert len(seen) == 2 * len(members)
+    await house.create("other", WebserverAccessMode=mode)
+    shown = (await house.call("get_environment", Name="other"))["Environment"]
+    assert not [name for name in shown if name.endswith("VpcEndpointService")]
 
 
 async def test_every_region_of_every_partition_is_served_with_its_own_environments(house: House) -> None:

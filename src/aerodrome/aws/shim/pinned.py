@@ -63,6 +63,8 @@ _SHAPES: tuple[tuple[str, str, Any], ...] = (
     ("services.iam", "_user_inline_policies", "scoped"),
     ("services.iam", "_group_inline_policies", "scoped"),
     ("services.iam", "_create_user", ("p",)),
+    ("services.iam", "_create_role", ("p",)),
+    ("services.iam", "_put_role_policy", ("p",)),
     ("services.iam", "_attach_user_policy", ("p",)),
     ("services.iam", "_now", ()),
     ("services.sts", "_sessions", dict),

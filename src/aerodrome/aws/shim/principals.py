@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import service_role
 from .pinned import Ministack
 
 SERVICES = frozenset({"airflow.amazonaws.com", "airflow-env.amazonaws.com"})
@@ -104,6 +105,15 @@ class Principals:
             "session_token": session["SessionToken"],
             "expires_at": expires,
         }
+
+    def assume_service_role(self, account: str, session_name: str) -> Any:
+        """Credentials of MWAA's service-linked role in the account, which is made when it isn't there.
+
+        Raises:
+            Denied: somebody changed the role so that it doesn't trust the service any more.
+        """
+        role_arn = service_role.ensure(self._stack, account, self._region)
+        return self.assume_role(role_arn, session_name, 3600, service_role.SERVICE, None)
 
     def ensure_admin(self, user: str, access_key: str, secret_key: str, account: str) -> None:
         """Raises:
