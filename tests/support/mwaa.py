@@ -53,12 +53,16 @@ OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": 
 CLOSED = {**OPEN, "RestrictPublicBuckets": True}
 
 
-def error(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": code}}, "S3")
+def error(code: str, status: int = 400) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "S3")  # type: ignore[arg-type]
 
 
 class Buckets:
-    """What S3 says of a few buckets."""
+    """What S3 says of a few buckets. A test puts objects into them: (bucket, key) -> versions, the current one last."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], list[str]] = {}
 
     def list_objects_v2(self, Bucket: str, **_: Any) -> Mapping[str, Any]:  # noqa: N803 - boto3's name
         if Bucket == "missing":
@@ -74,6 +78,16 @@ class Buckets:
         if Bucket == "unblocked":
             raise error("NoSuchPublicAccessBlockConfiguration")
         return {"PublicAccessBlockConfiguration": OPEN if Bucket == "open" else CLOSED}
+
+    def head_object(self, Bucket: str, Key: str, VersionId: str | None = None) -> Mapping[str, Any]:  # noqa: N803
+        if Key.startswith("secret/"):
+            raise error("403", 403)
+        versions = self.objects.get((Bucket, Key), [])
+        if VersionId is not None and not VersionId.isalnum():
+            raise error("400", 400)
+        if not versions or VersionId not in (None, *versions):
+            raise error("404", 404)
+        return {"VersionId": VersionId or versions[-1]}
 
 
 class Account:
@@ -137,10 +151,12 @@ class House:
         poked: list[str],
         door: FrontDoor,
         subnets: Subnets,
+        buckets: Buckets,
     ) -> None:
         self.url, self.account, self.store, self.upstreams, self.poked = url, account, store, upstreams, poked
         self.door = door
         self.subnets = subnets
+        self.buckets = buckets
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, key: str = "admin", region: str = "eu-west-1") -> Any:
@@ -202,6 +218,7 @@ class House:
 @asynccontextmanager
 async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) -> AsyncIterator[House]:
     """The API on that database. `changes`: of the context that operations get."""
+    buckets = Buckets()
     store, events, account, poked = EnvironmentStore(pool, vault := Vault(b"k" * 32)), EventStore(pool), Account(), []
     context = Context(
         store=store,
@@ -209,7 +226,7 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         tokens=TokenStore(pool),
         vault=vault,
         roles=account,
-        s3_client=lambda credentials, region: Buckets(),
+        s3_client=lambda credentials, region: buckets,
         network=(subnets := Subnets()),
         upstreams=(upstreams := Servers()),
         sessions=AirflowSessions(),
@@ -232,4 +249,4 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         healthy=lambda: True,
     )
     async with serving(door) as url:
-        yield House(url, account, store, upstreams, poked, door, subnets)
+        yield House(url, account, store, upstreams, poked, door, subnets, buckets)
