@@ -44,6 +44,8 @@ def test_an_environment_waits_for_its_owners_endpoints_over_a_kill_and_can_be_de
     mwaa.delete_environment(Name=NAME)
     wait_for("the end of the delete", lambda: is_gone(site, NAME))
     assert not site.layout.environment(made.id).exists()
+    (kept,) = site.layout.kept_logs.glob(f"*.{NAME}.{made.id}")
+    assert any((kept / "components").iterdir())
     found = ec2.describe_vpc_endpoints()["VpcEndpoints"]
     assert set(services.values()) <= {endpoint["ServiceName"] for endpoint in found}, "they are the owner's"
     ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"] for endpoint in found])

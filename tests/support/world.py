@@ -59,6 +59,8 @@ class World:
     broken: str | None = None  # what is damaged of the runtime; another build mends it
     built_before: object = None
     settling: bool = False
+    keeps_logs: bool = True
+    kept: dict[str, EnvironmentKey] = field(default_factory=dict)  # environment id -> whose logs
     vpc_endpoints: set[str] = field(default_factory=set)  # services that an owner has made one for
     asked_for_endpoints: list[str] = field(default_factory=list)  # environment ids
     ec2: AerodromeError | None = None  # raised instead of telling of endpoints
@@ -74,6 +76,7 @@ class World:
             routes=_Routes(self.routes, self),
             health=self,
             endpoints=self.endpoints or self,
+            logs=self,
         )
 
     def left_of(self, environment_id: str) -> list[str]:
@@ -150,6 +153,11 @@ class World:
         services = endpoint_services(environment.id, environment.key, environment.desired).values()
         subnets = environment.desired["NetworkConfiguration"]["SubnetIds"]
         return {service: subnets for service in services if service not in self.vpc_endpoints}
+
+    async def keep(self, environment_id: str, key: EnvironmentKey) -> bool:
+        if self.keeps_logs and environment_id in self.backend.known:
+            self.kept[environment_id] = key
+        return environment_id in self.kept
 
     async def record(
         self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None

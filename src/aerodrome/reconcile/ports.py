@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from aerodrome.backends.base import Backend
 from aerodrome.domain.component import Component, ComponentState
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.plan import Plan
 from aerodrome.domain.secrets import EnvironmentSecrets
 
@@ -110,6 +110,14 @@ class Endpoints(Protocol):
         ...
 
 
+class Logs(Protocol):
+    """Logs that outlive their environment, where the installation wants that."""
+
+    async def keep(self, environment_id: str, key: EnvironmentKey) -> bool:
+        """Take the logs out of what is about to be removed; whether any are kept. Nothing of it runs any more."""
+        ...
+
+
 class Journal(Protocol):
     async def record(
         self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None
@@ -126,3 +134,4 @@ class Services:
     routes: Routes
     health: Health
     endpoints: Endpoints
+    logs: Logs

@@ -200,6 +200,12 @@ async def drop_database(scope: Scope) -> Outcome:
     return Done()
 
 
+async def keep_logs(scope: Scope) -> Outcome:
+    """As MWAA leaves log groups behind. Also those of an environment that never came up: they say why."""
+    kept = await scope.services.logs.keep(scope.environment.id, scope.environment.key)
+    return Done(idle=not kept)
+
+
 async def forget(scope: Scope) -> Outcome:
     await scope.services.backend.forget(scope.environment.id)
     return Done()
@@ -266,5 +272,6 @@ REMOVE_STEPS = (
     *STOP_STEPS,
     Step("drop_broker", "Broker user and keys removed", drop_broker, ("stop_components",)),
     Step("drop_database", "Metadata database dropped", drop_database, ("stop_components",)),
-    Step("forget", "Files and system user removed", forget, ("stop_components", "drop_content")),
+    Step("keep_logs", "Logs kept", keep_logs, ("stop_components",)),
+    Step("forget", "Files and system user removed", forget, ("stop_components", "drop_content", "keep_logs")),
 )

@@ -30,6 +30,7 @@ from aerodrome.api.throttle import Throttle
 from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
 from aerodrome.aws.network import Identity, Network
+from aerodrome.backends.kept_logs import KeptLogs
 from aerodrome.backends.local import LocalBackend
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, Source, source_of
@@ -173,6 +174,7 @@ async def compose(
             routes=GatewayRoutes(gateway, working_store, door),
             health=HealthChecks(installation.valkey_url, installation.postgres_url.rpartition("@")[2]),
             endpoints=CustomerEndpoints(network),
+            logs=KeptLogs(layout, installation.id, wanted=settings.keep_logs),
         )
         reconciler = Reconciler(
             working_store,
