@@ -21,6 +21,11 @@ async def assume(context: Context, role_arn: str, key: EnvironmentKey) -> Creden
     Raises:
         ApiError: ValidationException when there is no such role or it doesn't trust the service.
     """
+    if role_arn.split(":")[1] != key.partition:
+        raise validation_error(
+            f"Invalid request provided: ExecutionRoleArn: There is no role {role_arn} in {key.region}, whose ARNs begin"
+            f" with arn:{key.partition}:."
+        )
     try:
         return await context.roles.assume_role(role_arn, f"aerodrome-check-{key.name}"[:64], source_arn=key.arn)
     except Permanent as error:

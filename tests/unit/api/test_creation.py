@@ -122,6 +122,27 @@ async def test_every_region_of_every_partition_is_served_with_its_own_environmen
     assert len({row.key for row in await house.store.all()}) == len(PLACES)
 
 
+async def test_the_region_says_the_partition_of_caller_policies_and_environment(house: House) -> None:
+    """An account of the embedded cloud has one IAM for all: what it keeps says `aws`."""
+    resource = "arn:aws:airflow:cn-north-1:100000000001:environment/*"
+    house.account.policies["ada"] = [
+        {"Effect": "Allow", "Action": "airflow:*", "Resource": resource},
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": ROLE},
+    ]
+    role = ROLE.replace("arn:aws", "arn:aws-cn")
+    house.account.roles.add(role)
+    given = {**GIVEN, "ExecutionRoleArn": role}
+    made = await house.call("create_environment", key="ada", region="cn-north-1", Name="demo", **given)
+    assert made["Arn"] == "arn:aws-cn:airflow:cn-north-1:100000000001:environment/demo"
+    shown = await house.call("get_environment", key="ada", region="cn-north-1", Name="demo")
+    assert shown["Environment"]["Arn"] == made["Arn"]
+    assert await house.call("list_tags_for_resource", key="ada", region="cn-north-1", ResourceArn=made["Arn"])
+    refusal = await house.refused("get_environment", key="ada", region="cn-northwest-1", Name="demo")
+    assert "arn:aws-cn:iam::100000000001:user/ada is not authorized to perform" in refusal["Error"]["Message"]
+    refusal = await house.refused("create_environment", region="cn-north-1", Name="other", **GIVEN)
+    assert f"ExecutionRoleArn: There is no role {ROLE} in cn-north-1" in refusal["Error"]["Message"]
+
+
 @pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
 async def test_an_environment_shows_arns_of_its_partition(house: House, partition: str) -> None:
     role = ROLE.replace("arn:aws", f"arn:{partition}")
