@@ -14,7 +14,7 @@ from aerodrome.domain.principal import Credentials
 from aerodrome.errors import ApiError, validation_error
 
 _NO_VERSION = "null"  # S3's name for the version of an object that is older than the bucket's versioning
-_ABSENT = (400, 404, 405)  # S3 about a version that can't be one, isn't there, or is a delete marker
+_NO_SUCH_VERSION = (400, 404, 405)  # S3 about one that can't be one, isn't there, or is a delete marker
 
 
 async def resolve_versions(
@@ -58,11 +58,11 @@ def _refusal(error: ClientError, location: str, path: str, given: str | None) ->
             f"Invalid request provided: {path}: Provided role does not have sufficient permissions for s3 location"
             f" {location}"
         )
-    if status not in _ABSENT:
-        return ApiError("ServiceUnavailableException", f"S3 can't be asked about {location} now: {error}", 503)
-    if given:
+    if given and status in _NO_SUCH_VERSION:
         return validation_error(
             f"Invalid request provided: {VERSIONS[path]}: there is no version {given} of {location}; leave the field"
             " out to use the current one."
         )
-    return validation_error(f"Invalid request provided: {path}: there is no object {location}; upload it first.")
+    if status == 404:
+        return validation_error(f"Invalid request provided: {path}: there is no object {location}; upload it first.")
+    return ApiError("ServiceUnavailableException", f"S3 can't be asked about {location} now: {error}", 503)
