@@ -52,6 +52,8 @@ from support.world import NOW, SECRETS, World, environment
 RUNTIME = "9.9.9-py3.11-00000000feed"
 SERVE = "#!/bin/sh\necho serving\ntrap 'exit 0' TERM\nwhile :; do sleep 0.2 & wait $!; done\n"
 
+KEPT = {"tasks/task.log", "components/webserver-1.log", "components/worker-1.log"}
+
 Line = tuple[Any, str]
 
 # Every line that changes something, in the order of a life: who does it, and what it is called.
@@ -292,7 +294,7 @@ async def test_a_kill_at_any_line_leaves_nothing_behind(real: Real, store: Envir
         await killed(real, store, fresh.id, deleting, after=after)
         await settle(real.control_plane(store), fresh.id)
         assert await asyncio.to_thread(real.orphans, fresh.id) == [], f"after {deleting}, {after}"
-        assert kept_of(real, fresh) == {"tasks/task.log", "components/worker-1.log"}, f"after {deleting}, {after}"
+        assert kept_of(real, fresh) == KEPT, f"after {deleting}, {after}"
 
 
 async def test_a_delete_right_after_a_kill_leaves_nothing_behind(real: Real, store: EnvironmentStore) -> None:
