@@ -124,6 +124,11 @@ class Layout:
         """Task logs (below) and component logs of an environment."""
         return self.environment(environment_id) / "logs"
 
+    @property
+    def kept_logs(self) -> Path:
+        """Logs of deleted environments, a directory each (mode 0700)."""
+        return self.home / "kept-logs"
+
     def component_logs(self, environment_id: str) -> Path:
         """Standard output and error of the components, one file each, rotated by Supervisor."""
         return self.environment(environment_id) / "components"

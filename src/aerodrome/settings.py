@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr | None = Field(None, description="The secret of that key.")
     sync_interval: float = Field(5.0, ge=1, description="Seconds between two looks at an environment's bucket.")
     scan_interval: float = Field(10.0, ge=1, description="Seconds between two unprompted looks at every environment.")
+    keep_logs: bool = Field(
+        True,
+        description="Whether the logs of a deleted environment stay, below `kept-logs` of the home; "
+        "MWAA's log groups do.",
+    )
     create_timeout: float = Field(
         1800.0,
         ge=30,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,9 @@ from aerodrome.api.context import Context
 from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.throttle import Throttle
-from aerodrome.domain.environment import Environment, Status
+from aerodrome.domain.environment import Environment, EnvironmentKey, Status
 from aerodrome.domain.principal import AccessKey, Credentials, Principal
-from aerodrome.errors import Permanent
+from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.identity import Verifier
 from aerodrome.store.database import Pool
@@ -53,12 +53,16 @@ OPEN = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": 
 CLOSED = {**OPEN, "RestrictPublicBuckets": True}
 
 
-def error(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": code}}, "S3")
+def error(code: str, status: int = 400) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "S3")  # type: ignore[arg-type]
 
 
 class Buckets:
-    """What S3 says of a few buckets."""
+    """What S3 says of a few buckets. A test puts objects into them: (bucket, key) -> versions, the current one last."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], list[str]] = {}
 
     def list_objects_v2(self, Bucket: str, **_: Any) -> Mapping[str, Any]:  # noqa: N803 - boto3's name
         if Bucket == "missing":
@@ -74,6 +78,16 @@ class Buckets:
         if Bucket == "unblocked":
             raise error("NoSuchPublicAccessBlockConfiguration")
         return {"PublicAccessBlockConfiguration": OPEN if Bucket == "open" else CLOSED}
+
+    def head_object(self, Bucket: str, Key: str, VersionId: str | None = None) -> Mapping[str, Any]:  # noqa: N803
+        if Key.startswith("secret/"):
+            raise error("403", 403)
+        versions = self.objects.get((Bucket, Key), [])
+        if VersionId is not None and not VersionId.isalnum():
+            raise error("400", 400)
+        if not versions or VersionId not in (None, *versions):
+            raise error("404", 404)
+        return {"VersionId": VersionId or versions[-1]}
 
 
 class Account:
@@ -103,6 +117,20 @@ class Account:
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 
 
+class Subnets:
+    """What EC2 says of subnets: those that a test names are wrong."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[str, AerodromeError] = {}
+        self.asked: list[tuple[EnvironmentKey, tuple[str, ...]]] = []
+
+    async def check_subnets(self, key: EnvironmentKey, subnets: Collection[str]) -> None:
+        self.asked.append((key, tuple(subnets)))
+        for subnet in subnets:
+            if subnet in self.wrong:
+                raise self.wrong[subnet]
+
+
 class Servers:
     """The web servers of every environment."""
 
@@ -122,9 +150,13 @@ class House:
         upstreams: Servers,
         poked: list[str],
         door: FrontDoor,
+        subnets: Subnets,
+        buckets: Buckets,
     ) -> None:
         self.url, self.account, self.store, self.upstreams, self.poked = url, account, store, upstreams, poked
         self.door = door
+        self.subnets = subnets
+        self.buckets = buckets
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, key: str = "admin", region: str = "eu-west-1") -> Any:
@@ -186,6 +218,7 @@ class House:
 @asynccontextmanager
 async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) -> AsyncIterator[House]:
     """The API on that database. `changes`: of the context that operations get."""
+    buckets = Buckets()
     store, events, account, poked = EnvironmentStore(pool, vault := Vault(b"k" * 32)), EventStore(pool), Account(), []
     context = Context(
         store=store,
@@ -193,7 +226,8 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         tokens=TokenStore(pool),
         vault=vault,
         roles=account,
-        s3_client=lambda credentials, region: Buckets(),
+        s3_client=lambda credentials, region: buckets,
+        network=(subnets := Subnets()),
         upstreams=(upstreams := Servers()),
         sessions=AirflowSessions(),
         rest_throttle=Throttle(),
@@ -215,4 +249,4 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         healthy=lambda: True,
     )
     async with serving(door) as url:
-        yield House(url, account, store, upstreams, poked, door)
+        yield House(url, account, store, upstreams, poked, door, subnets, buckets)

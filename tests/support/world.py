@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -10,12 +10,13 @@ from typing import Any
 
 from aerodrome.backends.fake import FakeBackend
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
+from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
 from aerodrome.domain.option_readers import relevant
 from aerodrome.domain.plan import Plan, name_component, web_servers
 from aerodrome.domain.secrets import EnvironmentSecrets
-from aerodrome.errors import Permanent
-from aerodrome.reconcile.ports import ContentState, Services
+from aerodrome.errors import AerodromeError, Permanent
+from aerodrome.reconcile.ports import ContentState, Endpoints, Services
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRETS = EnvironmentSecrets("fernet", "secret", "jwt", "db", "broker", "identity", "token")
@@ -58,6 +59,12 @@ class World:
     broken: str | None = None  # what is damaged of the runtime; another build mends it
     built_before: object = None
     settling: bool = False
+    keeps_logs: bool = True
+    kept: dict[str, EnvironmentKey] = field(default_factory=dict)  # environment id -> whose logs
+    vpc_endpoints: set[str] = field(default_factory=set)  # services that an owner has made one for
+    asked_for_endpoints: list[str] = field(default_factory=list)  # environment ids
+    ec2: AerodromeError | None = None  # raised instead of telling of endpoints
+    endpoints: Endpoints | None = None  # to ask instead
 
     def services(self) -> Services:
         return Services(
@@ -68,6 +75,8 @@ class World:
             content=_Content(self.content, self),
             routes=_Routes(self.routes, self),
             health=self,
+            endpoints=self.endpoints or self,
+            logs=self,
         )
 
     def left_of(self, environment_id: str) -> list[str]:
@@ -136,6 +145,19 @@ class World:
         self, environment: Environment, secrets: EnvironmentSecrets, plan: Plan, observed: Mapping[str, ComponentState]
     ) -> Mapping[str, str]:
         return dict(self.sick)
+
+    async def lacking(self, environment: Environment) -> Mapping[str, Sequence[str]]:
+        self.asked_for_endpoints.append(environment.id)
+        if self.ec2 is not None:
+            raise self.ec2
+        services = endpoint_services(environment.id, environment.key, environment.desired).values()
+        subnets = environment.desired["NetworkConfiguration"]["SubnetIds"]
+        return {service: subnets for service in services if service not in self.vpc_endpoints}
+
+    async def keep(self, environment_id: str, key: EnvironmentKey) -> bool:
+        if self.keeps_logs and environment_id in self.backend.known:
+            self.kept[environment_id] = key
+        return environment_id in self.kept
 
     async def record(
         self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None

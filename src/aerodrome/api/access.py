@@ -13,7 +13,7 @@ from aerodrome.errors import ApiError, access_denied, not_found, validation_erro
 
 
 def key_of(call: Call, name: str) -> EnvironmentKey:
-    """Region from the signature's scope, account and partition from the principal."""
+    """Region, and with it the partition, from the signature's scope; account from the principal."""
     return EnvironmentKey(call.caller.partition, call.caller.account, call.region, name)
 
 

@@ -21,6 +21,11 @@ async def assume(context: Context, role_arn: str, key: EnvironmentKey) -> Creden
     Raises:
         ApiError: ValidationException when there is no such role or it doesn't trust the service.
     """
+    if role_arn.split(":")[1] != key.partition:
+        raise validation_error(
+            f"Invalid request provided: ExecutionRoleArn: There is no role {role_arn} in {key.region}, whose ARNs begin"
+            f" with arn:{key.partition}:."
+        )
     try:
         return await context.roles.assume_role(role_arn, f"aerodrome-check-{key.name}"[:64], source_arn=key.arn)
     except Permanent as error:
@@ -42,6 +47,24 @@ async def check_bucket(context: Context, credentials: Credentials, members: dict
         await asyncio.to_thread(_inspect, client, bucket, location, members["DagS3Path"].lstrip("/"))
     except BotoCoreError as error:
         raise ApiError("ServiceUnavailableException", f"S3 can't be asked about {bucket} now: {error}", 503) from error
+
+
+async def check_subnets(context: Context, key: EnvironmentKey, members: dict[str, Any]) -> None:
+    """The subnets are there, in one VPC and two availability zones, where their owner is to make VPC endpoints in them.
+
+    Nothing is asked about them otherwise: on one machine everything listens on loopback.
+
+    Raises:
+        ApiError: ValidationException that names the field.
+    """
+    if members["EndpointManagement"] != "CUSTOMER":
+        return
+    try:
+        await context.network.check_subnets(key, members["NetworkConfiguration"]["SubnetIds"])
+    except Permanent as error:
+        raise validation_error(f"Invalid request provided: NetworkConfiguration: SubnetIds: {error}") from error
+    except Temporary as error:
+        raise ApiError("ServiceUnavailableException", f"The subnets can't be checked now: {error}", 503) from error
 
 
 def _inspect(client: Any, bucket: str, location: str, prefix: str) -> None:

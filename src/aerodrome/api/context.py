@@ -9,12 +9,23 @@ from typing import Any, Protocol
 
 from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.api.throttle import Throttle
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.principal import Credentials, RoleSource
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
+
+
+class Network(Protocol):
+    """Subnets, as EC2 tells of them."""
+
+    async def check_subnets(self, key: EnvironmentKey, subnets: Collection[str]) -> None:
+        """Raises:
+        Permanent: they aren't there, or not fit for an environment.
+        Temporary: EC2 can't be asked now.
+        """
+        ...
 
 
 class Upstreams(Protocol):
@@ -33,6 +44,7 @@ class Context:
     vault: Vault
     roles: RoleSource
     s3_client: Callable[[Credentials, str], Any]  # (credentials, region) -> a boto3 S3 client
+    network: Network
     upstreams: Upstreams
     sessions: AirflowSessions
     rest_throttle: Throttle

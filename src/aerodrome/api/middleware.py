@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from aerodrome.api.call import Call, FromRow, Handler, Middleware
 from aerodrome.api.context import Context
 from aerodrome.api.operations import OPERATIONS
+from aerodrome.domain.partitions import partition_of
 from aerodrome.errors import ApiError, Permanent, Temporary, validation_error
 from aerodrome.identity import Verifier
 from aerodrome.wire import Reply, Wire
@@ -52,7 +53,7 @@ def build_middleware(wire: Wire, verifier: Verifier) -> Sequence[Middleware]:
 
     async def signed(call: Call, inner: Handler) -> Reply:
         caller = await verifier.verify(call.method, call.raw_path, call.raw_query, call.headers, call.body)
-        call.principal, call.region = caller.principal, caller.region
+        call.principal, call.region = caller.principal.seen_in(partition_of(caller.region)), caller.region
         return await inner(call)
 
     async def routed(call: Call, inner: Handler) -> Reply:

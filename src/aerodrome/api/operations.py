@@ -18,9 +18,10 @@ from aerodrome.api.access import (
     with_roles,
 )
 from aerodrome.api.call import Call, FromRow, Output
-from aerodrome.api.checks import assume, check_bucket
+from aerodrome.api.checks import assume, check_bucket, check_subnets
 from aerodrome.api.context import Context
 from aerodrome.api.metrics import publish_metrics
+from aerodrome.api.objects import resolve_versions
 from aerodrome.api.tags import list_tags_for_resource, tag_resource, untag_resource
 from aerodrome.api.updates import update_environment
 from aerodrome.domain import creation
@@ -53,6 +54,8 @@ async def create_environment(context: Context, call: Call) -> Output:
     authorise_pass_role(context, call, role_arn)
     credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
+    members |= await resolve_versions(context, credentials, members, key.region)
+    await check_subnets(context, key, members)
     data = {"arn": key.arn, "from": None, "to": Status.CREATING}
     event = NewEvent("create.requested", "CreateEnvironment", call.caller.arn, data)
     environment = await _insert(context, key, members, tags, event)

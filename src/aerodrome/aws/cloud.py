@@ -76,13 +76,17 @@ class CloudSocket:
         answer = await self._ask(
             "assume_role", role_arn=role_arn, session_name=session_name, duration=duration, source_arn=source_arn
         )
-        found = answer["credentials"]
-        return Credentials(
-            access_key_id=found["key_id"],
-            secret_access_key=found["secret"],
-            session_token=found["session_token"],
-            expires_at=datetime.fromtimestamp(found["expires_at"], UTC),
-        )
+        return _credentials(answer["credentials"])
+
+    async def assume_service_role(self, account: str) -> Credentials:
+        """Credentials of `AWSServiceRoleForAmazonMWAA` in the account, for an hour: what our service itself may do.
+
+        Raises:
+            Permanent: somebody changed the role so that it doesn't trust the service any more.
+            Temporary: the cloud doesn't answer.
+        """
+        answer = await self._ask("assume_service_role", account=account, session_name="aerodrome")
+        return _credentials(answer["credentials"])
 
     async def flush(self) -> None:
         """Wait until all state is on disk.
@@ -159,6 +163,15 @@ class AwsRoleSource:
             session_token=found["SessionToken"],
             expires_at=found["Expiration"],
         )
+
+
+def _credentials(found: Mapping[str, Any]) -> Credentials:
+    return Credentials(
+        access_key_id=found["key_id"],
+        secret_access_key=found["secret"],
+        session_token=found["session_token"],
+        expires_at=datetime.fromtimestamp(found["expires_at"], UTC),
+    )
 
 
 def _access_key(found: Mapping[str, Any]) -> AccessKey:

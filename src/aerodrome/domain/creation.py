@@ -7,6 +7,7 @@ from typing import Any
 
 from aerodrome.domain import classes, versions
 from aerodrome.domain.airflow_options import option_faults
+from aerodrome.domain.objects import VERSIONS
 from aerodrome.domain.tags import reserved_faults
 from aerodrome.domain.teams import team_faults
 from aerodrome.errors import validation_error
@@ -73,14 +74,11 @@ def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = ())
 
 
 def _check_not_yet(members: Mapping[str, Any]) -> list[str]:
-    faults = [
+    return [
         f"{name}: {what} is not supported by Aerodrome yet; leave the field out."
         for name, what in _NOT_YET.items()
         if members.get(name)
     ]
-    if members["EndpointManagement"] == "CUSTOMER":
-        faults.append("EndpointManagement: CUSTOMER is not supported by Aerodrome yet; use SERVICE.")
-    return faults
 
 
 def _check_version(members: Mapping[str, Any]) -> list[str]:
@@ -144,7 +142,7 @@ def _check_access_mode(members: Mapping[str, Any]) -> list[str]:
 
 def _check_object_versions(members: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}S3ObjectVersion: it is the version of {name}S3Path, which is not set; set both or neither."
-        for name in ("Plugins", "Requirements", "StartupScript")
-        if members.get(f"{name}S3ObjectVersion") and not members.get(f"{name}S3Path")
+        f"{version}: it is the version of {path}, which is not set; set both or neither."
+        for path, version in VERSIONS.items()
+        if members.get(version) and not members.get(path)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Environment, LastUpdate, Status
 
 # Members of the specification that GetEnvironment echoes as they are.
@@ -56,6 +57,7 @@ def describe(environment: Environment) -> dict[str, Any]:
         "LastUpdate": _last_update(environment),
     }
     output |= {name: shown[name] for name in _ECHOED if shown.get(name) is not None}
+    output |= endpoint_services(environment.id, key, shown)
     if environment.tags:
         output["Tags"] = environment.tags
     if environment.status not in (Status.CREATE_FAILED, Status.DELETED):

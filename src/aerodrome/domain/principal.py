@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
+
+from aerodrome.domain.partitions import moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,27 @@ class Principal:
     settled: dict[tuple[str, str], tuple[bool, str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _seen: dict[str, Principal] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def seen_in(self, partition: str) -> Principal:
+        """The caller in a region of that partition: its own ARN and those of its policies are of the partition.
+
+        On AWS nobody has keys for two. The embedded cloud has one IAM for all, whose ARNs say `aws`.
+        """
+        if partition == self.partition:
+            return self
+        if partition not in self._seen:
+            self._seen[partition] = replace(
+                self,
+                partition=partition,
+                arn=moved(self.arn, partition),
+                policies=tuple(moved(self.policies, partition)),
+                boundary=moved(self.boundary, partition),
+                session_policies=None
+                if self.session_policies is None
+                else tuple(moved(self.session_policies, partition)),
+            )
+        return self._seen[partition]
 
     @property
     def iam_identity(self) -> str:

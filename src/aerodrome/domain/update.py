@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from aerodrome.domain import creation
 from aerodrome.domain.environment import Environment, Fallback, LastUpdate, Status
+from aerodrome.domain.objects import VERSIONS
 from aerodrome.errors import validation_error
 
 _NOT_MEMBERS = ("Name", "WorkerReplacementStrategy")  # of the environment: they say which one, and how
@@ -42,12 +43,21 @@ class Update:
         return cls(members, params.get("WorkerReplacementStrategy"))
 
     def apply(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole record after the update. Options are replaced as a whole, an empty path means none."""
+        """The whole record after the update. Options are replaced as a whole, an empty path means none.
+
+        The stored version of an object goes when the call names the object, or another bucket, without a version.
+        """
         merged = {**stored, **self.members}
+        for path, version in VERSIONS.items():
+            if not self.members.get(version) and (path in self.members or self._changes_bucket(stored)):
+                merged.pop(version, None)
         for name in _MERGED:
             if name in self.members:
                 merged[name] = {**(stored.get(name) or {}), **self.members[name]}
         return {name: value for name, value in merged.items() if value != "" or name in _READ_FROM_BUCKET}
+
+    def _changes_bucket(self, stored: Mapping[str, Any]) -> bool:
+        return self.members.get("SourceBucketArn") not in (None, stored.get("SourceBucketArn"))
 
     def check(self, stored: Mapping[str, Any], *, strict: bool) -> None:
         """Refuse what the environment can't become: the rules of a create, over what is stored and what is new.
@@ -82,9 +92,14 @@ class Update:
         """Whether another role is passed to the service."""
         return "ExecutionRoleArn" in self.changes(stored)
 
-    def changes_source(self, stored: Mapping[str, Any]) -> bool:
-        """Whether DAGs are read from elsewhere, or by somebody else: that must be looked at before."""
-        return not set(_READ_FROM_BUCKET).isdisjoint(self.changes(stored))
+    def reads_bucket(self, stored: Mapping[str, Any]) -> bool:
+        """Whether something is read from elsewhere, by somebody else or in another version: it is looked at first."""
+        objects = {member for pair in VERSIONS.items() for member in pair}
+        return not objects.isdisjoint(self.members) or not set(_READ_FROM_BUCKET).isdisjoint(self.changes(stored))
+
+    def with_versions(self, versions: Mapping[str, str]) -> Update:
+        """The same update, naming these versions of objects."""
+        return replace(self, members={**self.members, **versions})
 
     def begin(self, environment: Environment, now: datetime) -> dict[str, Any]:
         """The changes to the row, for `EnvironmentStore.update`.

@@ -33,6 +33,7 @@ async def purge(layout: Layout, notice: Callable[[str], None]) -> None:
 def _remove(layout: Layout, installation_id: str) -> None:
     for path in (
         layout.environments,
+        layout.kept_logs,
         layout.runtimes,
         layout.postgres,
         layout.valkey,

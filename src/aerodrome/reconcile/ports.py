@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from aerodrome.backends.base import Backend
 from aerodrome.domain.component import Component, ComponentState
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.plan import Plan
 from aerodrome.domain.secrets import EnvironmentSecrets
 
@@ -98,6 +98,26 @@ class Health(Protocol):
         ...
 
 
+class Endpoints(Protocol):
+    """The VPC endpoints that an environment's owner makes (EndpointManagement CUSTOMER)."""
+
+    async def lacking(self, environment: Environment) -> Mapping[str, Sequence[str]]:
+        """Endpoint service -> the environment's subnets that it has no available endpoint in; empty when all are there.
+
+        Raises:
+            Permanent: a subnet is gone.
+        """
+        ...
+
+
+class Logs(Protocol):
+    """Logs that outlive their environment, where the installation wants that."""
+
+    async def keep(self, environment_id: str, key: EnvironmentKey) -> bool:
+        """Take the logs out of what is about to be removed; whether any are kept. Nothing of it runs any more."""
+        ...
+
+
 class Journal(Protocol):
     async def record(
         self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None
@@ -113,3 +133,5 @@ class Services:
     content: Content
     routes: Routes
     health: Health
+    endpoints: Endpoints
+    logs: Logs

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from aerodrome.domain.endpoints import PATIENCE
 from aerodrome.domain.environment import Environment, LastUpdate, Status
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import NOTHING
@@ -30,6 +31,7 @@ _LEASED_ELSEWHERE = 1.0
 _SETTLED = (Status.AVAILABLE, Status.UPDATE_FAILED)  # nothing is under way: only what changes is worth telling
 # What has to be healthy in time, and since when.
 _TIMED = {Status.CREATING: "create", Status.UPDATING: "update", Status.ROLLING_BACK: "roll back"}
+_ONE_CREATE = frozenset({Status.CREATING, Status.PENDING})  # from one to the other nothing is told again
 _COUNTS = re.compile(r"\d+")
 
 
@@ -138,12 +140,18 @@ class Reconciler:
             event = NewEvent("update.applied", "Every component runs as the update wants it; the old ones go")
             await self._store.update(environment, event, applied=environment.desired, fallback=None)
             return 0.0
+        if result.status not in (None, environment.status):
+            return await self._become(environment, result.status)
         late = self._clock() - self._told_of(environment).began > self._create_timeout
         if late and environment.status in _TIMED and "check_health" not in result.done:
             raise Permanent(
                 f"It was not healthy {self._create_timeout:.0f} s after its {_TIMED[environment.status]}."
                 f" Waiting for: {result.reasons}"
             )
+        # By both clocks: the one that is written down may be set, the other begins anew with every control plane.
+        if late and environment.status is Status.PENDING and self._now() - environment.created_at > PATIENCE:
+            hours = PATIENCE.total_seconds() / 3600
+            raise Permanent(f"It was PENDING for {hours:.0f} hours. {result.reasons}")
         return result.again_after
 
     async def _converged(self, environment: Environment) -> float | None:
@@ -177,7 +185,7 @@ class Reconciler:
             told.reasons["error"] = kind
             await self._journal.record(environment, "error", str(error), {"detail": error.detail[-8000:]})
         match environment.status:
-            case Status.CREATING:
+            case Status.CREATING | Status.PENDING:
                 update = self._update("FAILED", _CODE, _shorten(message))
                 return await self._become(environment, Status.CREATE_FAILED, last_update=update)
             case Status.UPDATING if environment.fallback is None:
@@ -204,7 +212,11 @@ class Reconciler:
     def _told_of(self, environment: Environment) -> _Told:
         told = self._told.get(environment.id)
         if told is None or told.status is not environment.status:
-            told = self._told[environment.id] = _Told(environment.status, self._clock())
+            if told is not None and {told.status, environment.status} <= _ONE_CREATE:
+                told = replace(told, status=environment.status, began=self._clock())
+            else:
+                told = _Told(environment.status, self._clock())
+            self._told[environment.id] = told
         return told
 
     async def _tell(self, environment: Environment, goal: Goal, told: _Told, result: Result) -> None:
@@ -218,6 +230,8 @@ class Reconciler:
                 await self._journal.record(environment, "unhealthy", note, {"step": step.name})
             told.notes[step.name] = note
             if step.name in result.waiting:
+                if result.waiting[step.name].status not in (None, environment.status):
+                    continue  # the new status says it
                 why, event = result.waiting[step.name].why, result.waiting[step.name].event
                 if event is not None and told.events.get(step.name) != event:
                     await self._journal.record(environment, *event, {"step": step.name})
@@ -229,7 +243,7 @@ class Reconciler:
                 elif told.reasons.get(step.name) != why:
                     await self._journal.record(environment, "step.waiting", why, {"step": step.name})
                 told.reasons[step.name] = why
-            elif step.name in result.done and step.name not in told.done:
+            elif step.name in result.done and step.name not in told.done and step.name not in result.idle:
                 told.done.add(step.name)
                 told.events.pop(step.name, None)
                 seconds = result.done[step.name] + now - told.since.pop(step.name, now)

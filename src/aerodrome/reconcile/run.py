@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aerodrome.domain.environment import Status
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.reconcile.scope import Done, Scope, Step, Wait
 
@@ -21,6 +22,7 @@ class Result:
     done: dict[str, float] = field(default_factory=dict)
     waiting: dict[str, Wait] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # what is wrong although the step is done
+    idle: set[str] = field(default_factory=set)  # of those that are done: had nothing to do
     blocked: list[str] = field(default_factory=list)
     failed: Permanent | None = None  # the first of those that trying again doesn't mend
 
@@ -31,6 +33,11 @@ class Result:
     @property
     def again_after(self) -> float:
         return min((wait.seconds for wait in self.waiting.values()), default=1.0)
+
+    @property
+    def status(self) -> Status | None:
+        """What the environment is while it waits; None: what it was."""
+        return next((wait.status for wait in self.waiting.values() if wait.status is not None), None)
 
     @property
     def reasons(self) -> str:
@@ -62,6 +69,8 @@ async def run(steps: Sequence[Step], scope: Scope) -> Result:
         if isinstance(outcome, Done):
             result.done[step.name] = time.monotonic() - started
             result.notes[step.name] = outcome.note
+            if outcome.idle:
+                result.idle.add(step.name)
         else:
             result.waiting[step.name] = outcome
     return result

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from aerodrome.domain.component import ComponentState
-from aerodrome.domain.environment import Environment
+from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.reconcile.ports import Services
@@ -14,18 +14,26 @@ from aerodrome.reconcile.ports import Services
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step's part of the world is as it should be. `note`: what a person should know all the same."""
+    """The step's part of the world is as it should be. `note`: what a person should know all the same.
+
+    `idle`: nothing of it is this environment's business, so that there is nothing to tell.
+    """
 
     note: str = ""
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again after `seconds`; `why` is for people. `event`: (type, message) of what is told once, besides."""
+    """Look again after `seconds`; `why` is for people. `event`: (type, message) of what is told once, besides.
+
+    `status`: what the environment is while it waits for this.
+    """
 
     seconds: float
     why: str
     event: tuple[str, str] | None = None
+    status: Status | None = None
 
 
 Outcome = Done | Wait

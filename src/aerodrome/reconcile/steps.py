@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
+from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Status
 from aerodrome.domain.update import Strategy
 from aerodrome.errors import Permanent
@@ -17,6 +18,7 @@ from aerodrome.runtimes.progress import latest
 
 _SOON = 0.5
 _AT_ONCE = 0.2  # for what takes a few tenths of a second
+_OWNERS_PACE = 5.0  # between two looks at what a person or a tool of theirs makes
 _LIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.BACKOFF})
 _ENDED = frozenset({Phase.BACKOFF, Phase.FAILED})  # by itself
 
@@ -66,6 +68,29 @@ async def sync_content(scope: Scope) -> Outcome:
     if state.synced_at is not None:
         return Done(f"DAGs are no longer synchronised: {state.error}" if state.error else "")
     return Wait(_SOON if state.error else _AT_ONCE, state.error or "Reading the bucket")
+
+
+async def await_endpoints(scope: Scope) -> Outcome:
+    """The owner has made the VPC endpoints, where that is left to them; a create waits for it (mwaa-spec 2.1, 12).
+
+    Raises:
+        Permanent: a subnet is gone.
+    """
+    environment = scope.environment
+    creating = environment.status in (Status.CREATING, Status.PENDING)
+    if not creating or not endpoint_services(environment.id, environment.key, environment.desired):
+        return Done(idle=True)
+    lacking = await scope.services.endpoints.lacking(environment)
+    if lacking:
+        missing = "; ".join(f"of {service} in {', '.join(subnets)}" for service, subnets in lacking.items())
+        return Wait(
+            _OWNERS_PACE,
+            f"Waiting for VPC endpoints, which are yours to make (EndpointManagement is CUSTOMER): {missing}",
+            status=Status.PENDING,
+        )
+    if environment.status is Status.PENDING:
+        return Wait(0.0, "All VPC endpoints are there", status=Status.CREATING)
+    return Done()
 
 
 async def ensure_components(scope: Scope) -> Outcome:
@@ -175,6 +200,12 @@ async def drop_database(scope: Scope) -> Outcome:
     return Done()
 
 
+async def keep_logs(scope: Scope) -> Outcome:
+    """As MWAA leaves log groups behind. Also those of an environment that never came up: they say why."""
+    kept = await scope.services.logs.keep(scope.environment.id, scope.environment.key)
+    return Done(idle=not kept)
+
+
 async def forget(scope: Scope) -> Outcome:
     await scope.services.backend.forget(scope.environment.id)
     return Done()
@@ -214,11 +245,18 @@ RUN_STEPS = (
     Step("ensure_template", "Metadata schema prepared", ensure_template, ("ensure_runtime",)),
     Step("ensure_database", "Metadata database cloned", ensure_database, ("ensure_template",)),
     Step("ensure_broker", "Broker user made", ensure_broker),
+    # Last of what needs no component: whoever is told to make endpoints needn't wait for anything else then.
+    Step(
+        "await_endpoints",
+        "VPC endpoints there",
+        await_endpoints,
+        ("ensure_database", "ensure_broker", "sync_content"),
+    ),
     Step(
         "ensure_components",
         "Components started",
         ensure_components,
-        ("ensure_runtime", "ensure_database", "ensure_broker", "sync_content"),
+        ("ensure_runtime", "ensure_database", "ensure_broker", "sync_content", "await_endpoints"),
     ),
     Step("check_health", "All components healthy", check_health, ("ensure_components", "ensure_route")),
     Step("remove_strays", "Old components gone", remove_strays, ("check_health",)),
@@ -234,5 +272,6 @@ REMOVE_STEPS = (
     *STOP_STEPS,
     Step("drop_broker", "Broker user and keys removed", drop_broker, ("stop_components",)),
     Step("drop_database", "Metadata database dropped", drop_database, ("stop_components",)),
-    Step("forget", "Files and system user removed", forget, ("stop_components", "drop_content")),
+    Step("keep_logs", "Logs kept", keep_logs, ("stop_components",)),
+    Step("forget", "Files and system user removed", forget, ("stop_components", "drop_content", "keep_logs")),
 )

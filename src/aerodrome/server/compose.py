@@ -29,10 +29,13 @@ from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.throttle import Throttle
 from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
+from aerodrome.aws.network import Identity, Network
+from aerodrome.backends.kept_logs import KeptLogs
 from aerodrome.backends.local import LocalBackend
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, Source, source_of
 from aerodrome.content.sync import ContentSync
+from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import Site
 from aerodrome.domain.principal import Credentials, RoleSource
@@ -53,7 +56,14 @@ from aerodrome.reconcile.ports import Services
 from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.relay import Relay
 from aerodrome.server.door import Door, GatewayRoutes
-from aerodrome.server.world import BucketContent, EventJournal, MetadataDatabases, RuntimeJobs, RuntimePlanner
+from aerodrome.server.world import (
+    BucketContent,
+    CustomerEndpoints,
+    EventJournal,
+    MetadataDatabases,
+    RuntimeJobs,
+    RuntimePlanner,
+)
 from aerodrome.settings import Settings
 from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
@@ -125,6 +135,8 @@ async def compose(
         roles = _roles(cloud, clients, settings, endpoints)
         credentials = RoleCredentials(roles)
 
+        network = Network(clients, _service_identity(cloud, settings, endpoints))
+
         def s3_client(role: Credentials, region: str) -> Any:
             return clients.client("s3", region, role)
 
@@ -161,6 +173,8 @@ async def compose(
             content=BucketContent(content, layout, credentials),
             routes=GatewayRoutes(gateway, working_store, door),
             health=HealthChecks(installation.valkey_url, installation.postgres_url.rpartition("@")[2]),
+            endpoints=CustomerEndpoints(network),
+            logs=KeptLogs(layout, installation.id, wanted=settings.keep_logs),
         )
         reconciler = Reconciler(
             working_store,
@@ -184,6 +198,7 @@ async def compose(
             vault=vault,
             roles=roles,
             s3_client=s3_client,
+            network=network,
             upstreams=door,
             sessions=sessions,
             rest_throttle=Throttle(settings.rest_api_rate),
@@ -314,9 +329,21 @@ def _roles(cloud: CloudSocket, clients: AwsClients, settings: Settings, endpoint
             "AWS_ENDPOINT_URL_STS is set, so execution roles are assumed there, but there is no key to do it with: set"
             " AERODROME_AWS_ACCESS_KEY_ID and AERODROME_AWS_SECRET_ACCESS_KEY."
         )
-    secret = settings.aws_secret_access_key.get_secret_value()
-    forever = datetime.max.replace(tzinfo=UTC)
-    return AwsRoleSource(clients, Credentials(settings.aws_access_key_id, secret, "", forever), settings.region)
+    return AwsRoleSource(clients, _own_credentials(settings), settings.region)
+
+
+def _service_identity(cloud: CloudSocket, settings: Settings, endpoints: Mapping[str, str]) -> Identity:
+    """Who we are to EC2: the service-linked role of the embedded cloud, or our own key when STS is a real one."""
+
+    async def identity(key: EnvironmentKey) -> Credentials:
+        return await cloud.assume_service_role(key.account) if "STS" not in endpoints else _own_credentials(settings)
+
+    return identity
+
+
+def _own_credentials(settings: Settings) -> Credentials:
+    secret = settings.aws_secret_access_key.get_secret_value() if settings.aws_secret_access_key else ""
+    return Credentials(settings.aws_access_key_id or "", secret, "", datetime.max.replace(tzinfo=UTC))
 
 
 def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str]) -> Site:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from aerodrome.aws.network import Network
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, session_name, source_of
 from aerodrome.content.sync import holds
 from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState
+from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan, Site, build, web_servers
 from aerodrome.domain.secrets import EnvironmentSecrets
@@ -188,6 +190,18 @@ class BucketContent:
     async def drop(self, environment_id: str) -> None:
         await self._loop.forget(environment_id)
         self._credentials.forget_session(session_name(environment_id))
+
+
+class CustomerEndpoints:
+    """The endpoints that owners make, as EC2 tells of them."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    async def lacking(self, environment: Environment) -> Mapping[str, Sequence[str]]:
+        services = endpoint_services(environment.id, environment.key, environment.desired)
+        subnets = environment.desired["NetworkConfiguration"]["SubnetIds"]
+        return await self._network.lacking(environment.key, subnets, services.values())
 
 
 class EventJournal:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import re
 import secrets
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from aerodrome.backends import directories, users
+from aerodrome.backends import directories, kept_logs, users
+from aerodrome.backends.kept_logs import KeptLogs
 from aerodrome.backends.local import LocalBackend
 from aerodrome.backends.places import Ports
 from aerodrome.domain.component import Component, ComponentKind
@@ -47,7 +50,9 @@ from support.supervised import processes_of, supervised_home
 from support.world import NOW, SECRETS, World, environment
 
 RUNTIME = "9.9.9-py3.11-00000000feed"
-SERVE = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.2 & wait $!; done\n"
+SERVE = "#!/bin/sh\necho serving\ntrap 'exit 0' TERM\nwhile :; do sleep 0.2 & wait $!; done\n"
+
+KEPT = {"tasks/task.log", "components/webserver-1.log", "components/worker-1.log"}
 
 Line = tuple[Any, str]
 
@@ -64,6 +69,8 @@ CREATE: list[Line] = [
 ]
 DELETE: list[Line] = [
     (Supervisor, "kill"),
+    (kept_logs, "sync_directory"),  # the tasks' logs are moved, the components' not yet
+    (kept_logs, "_take_over"),
     (Redis, "execute_command"),
     (Redis, "unlink"),
     (database, "_drop_database"),
@@ -149,6 +156,7 @@ class Real:
             backend=LocalBackend(self.layout, self.supervisor, self.installation_id),
             databases=MetadataDatabases(self.postgres_url),
             brokers=self.broker,
+            logs=KeptLogs(self.layout, self.installation_id, wanted=True),
         )
         assert isinstance(services, Services)
         return Reconciler(store, self, services, self.world, now=lambda: NOW, create_timeout=600)
@@ -169,7 +177,8 @@ class Real:
         with redis.from_url(self.valkey_url) as client:
             found += [f"key {key!r}" for key in client.scan_iter(match=f"*{environment_id}*")]
             found += [user for user in client.acl_list() if environment_id in user]
-        found += [str(path) for path in self.layout.home.rglob(f"*{environment_id}*")]
+        paths = self.layout.home.rglob(f"*{environment_id}*")
+        found += [str(path) for path in paths if path.parent != self.layout.kept_logs]
         found += [entry.pw_name for entry in pwd.getpwall() if entry.pw_name.endswith(environment_id)]
         books = [path for path in self.layout.environments.glob("ports*.json") if environment_id in path.read_text()]
         return found + [path.name for path in books]
@@ -246,9 +255,28 @@ async def delete(store: EnvironmentStore, environment_id: str) -> None:
     assert await store.update(row, status=Status.DELETING) is not None
 
 
+def give_log(real: Real, environment_id: str) -> None:
+    """As a task writes it."""
+    log = real.layout.logs(environment_id) / "task.log"
+    log.write_text("what the task said")
+    if user := users.find(real.installation_id, environment_id):
+        shutil.chown(log, user.name)
+
+
+def kept_of(real: Real, gone: Environment) -> set[str]:
+    """What there is of its logs, without the hashes in names; nobody but us owns any of it."""
+    key = gone.key
+    kept = real.layout.kept_logs / f"{key.partition}.{key.account}.{key.region}.{key.name}.{gone.id}"
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    assert {path.stat().st_uid for path in [kept, *kept.rglob("*")]} == {os.geteuid()}
+    assert (real.layout.kept_logs.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o700)
+    return {re.sub(r"-[0-9a-f]+\.log$", ".log", str(path.relative_to(kept))) for path in files if path.stat().st_size}
+
+
 @pytest.mark.timeout(300)
 async def test_a_kill_at_any_line_leaves_nothing_behind(real: Real, store: EnvironmentStore) -> None:
-    moments = [(*lines, after) for lines in zip(CREATE, DELETE, strict=True) for after in (False, True)]
+    lines = zip(cycle(CREATE), DELETE, strict=False)
+    moments = [(*pair, after) for pair in lines for after in (False, True)]
     for number, (creating, deleting, after) in enumerate(moments):
         fresh = environment(f"n{number}", id_=secrets.token_hex(6))
         await store.insert(fresh, f"127.83.3.{number}", SECRETS)
@@ -261,10 +289,12 @@ async def test_a_kill_at_any_line_leaves_nothing_behind(real: Real, store: Envir
         assert set(observed) == real.plan(fresh, SECRETS).names
         with redis.from_url(real.valkey_url) as client:
             client.set(f"{broker_prefix(fresh.id)}queue", "a message")
+        give_log(real, fresh.id)
         await delete(store, fresh.id)
         await killed(real, store, fresh.id, deleting, after=after)
         await settle(real.control_plane(store), fresh.id)
         assert await asyncio.to_thread(real.orphans, fresh.id) == [], f"after {deleting}, {after}"
+        assert kept_of(real, fresh) == KEPT, f"after {deleting}, {after}"
 
 
 async def test_a_delete_right_after_a_kill_leaves_nothing_behind(real: Real, store: EnvironmentStore) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from aerodrome.errors import Permanent, Temporary
 from support.asgi import ask
 from support.mwaa import ACCOUNT, ALL, GIVEN, ROLE, House
 from support.signing import signed
@@ -62,6 +63,46 @@ async def test_rules_beyond_the_model_are_held_in_the_call(house: House) -> None
         assert f"{member}: " in await refused(house, **{"MaxWorkers": 10, member: value})
 
 
+async def test_subnets_are_looked_at_where_their_owner_makes_the_endpoints(house: House) -> None:
+    house.subnets.wrong = {"subnet-2": Permanent("The subnet ID 'subnet-2' does not exist in eu-west-1; name others.")}
+    refusal = await refused(house, EndpointManagement="CUSTOMER")
+    assert refusal.startswith("Invalid request provided: NetworkConfiguration: SubnetIds: The subnet ID 'subnet-2'")
+    house.subnets.asked.clear()
+    await house.create()
+    assert house.subnets.asked == []
+
+
+async def test_an_ec2_that_is_away_refuses_no_subnet(house: House) -> None:
+    house.subnets.wrong = {"subnet-1": Temporary("EC2 can't be asked")}
+    refusal = await house.refused("create_environment", Name="demo", **GIVEN, EndpointManagement="CUSTOMER")
+    assert refusal["Error"]["Code"] == "ServiceUnavailableException"
+    assert await house.store.all() == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "members"),
+    [
+        ("PRIVATE_ONLY", {"DatabaseVpcEndpointService", "WebserverVpcEndpointService"}),
+        ("PUBLIC_AND_PRIVATE", {"DatabaseVpcEndpointService", "WebserverVpcEndpointService"}),
+        ("PUBLIC_ONLY", {"DatabaseVpcEndpointService"}),
+    ],
+)
+async def test_the_services_to_make_endpoints_for_are_shown(house: House, mode: str, members: set[str]) -> None:
+    """Each environment has its own, and keeps them; whose endpoints nobody makes has none."""
+    seen = set[str]()
+    for region in ("eu-west-1", "eu-west-2"):
+        await house.create(region=region, EndpointManagement="CUSTOMER", WebserverAccessMode=mode)
+        shown = (await house.call("get_environment", region=region, Name="demo"))["Environment"]
+        services = {name: value for name, value in shown.items() if name.endswith("VpcEndpointService")}
+        assert services.keys() == members
+        assert all(value.startswith(f"com.amazonaws.vpce.{region}.vpce-svc-") for value in services.values())
+        seen |= set(services.values())
+    assert len(seen) == 2 * len(members)
+    await house.create("other", WebserverAccessMode=mode)
+    shown = (await house.call("get_environment", Name="other"))["Environment"]
+    assert not [name for name in shown if name.endswith("VpcEndpointService")]
+
+
 async def test_every_region_of_every_partition_is_served_with_its_own_environments(house: House) -> None:
     """The same name, once in each."""
     assert {"aws", "aws-cn", "aws-us-gov"} <= {partition for partition, _ in PLACES}
@@ -79,6 +120,27 @@ async def test_every_region_of_every_partition_is_served_with_its_own_environmen
         listed = await ask(house.door, "GET", tags, b"", signed("GET", tags, key=partition, region=region))
         assert json.loads(listed.body) == {"Tags": {}}
     assert len({row.key for row in await house.store.all()}) == len(PLACES)
+
+
+async def test_the_region_says_the_partition_of_caller_policies_and_environment(house: House) -> None:
+    """An account of the embedded cloud has one IAM for all: what it keeps says `aws`."""
+    resource = "arn:aws:airflow:cn-north-1:100000000001:environment/*"
+    house.account.policies["ada"] = [
+        {"Effect": "Allow", "Action": "airflow:*", "Resource": resource},
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": ROLE},
+    ]
+    role = ROLE.replace("arn:aws", "arn:aws-cn")
+    house.account.roles.add(role)
+    given = {**GIVEN, "ExecutionRoleArn": role}
+    made = await house.call("create_environment", key="ada", region="cn-north-1", Name="demo", **given)
+    assert made["Arn"] == "arn:aws-cn:airflow:cn-north-1:100000000001:environment/demo"
+    shown = await house.call("get_environment", key="ada", region="cn-north-1", Name="demo")
+    assert shown["Environment"]["Arn"] == made["Arn"]
+    assert await house.call("list_tags_for_resource", key="ada", region="cn-north-1", ResourceArn=made["Arn"])
+    refusal = await house.refused("get_environment", key="ada", region="cn-northwest-1", Name="demo")
+    assert "arn:aws-cn:iam::100000000001:user/ada is not authorized to perform" in refusal["Error"]["Message"]
+    refusal = await house.refused("create_environment", region="cn-north-1", Name="other", **GIVEN)
+    assert f"ExecutionRoleArn: There is no role {ROLE} in cn-north-1" in refusal["Error"]["Message"]
 
 
 @pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])

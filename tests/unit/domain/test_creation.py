@@ -65,7 +65,6 @@ def test_strict_brings_mwaas_counts_and_refusals() -> None:
         ({"EnvironmentClass": "mw1.micro", "MaxWorkers": 2}, ["MaxWorkers: 2", "must be 1"]),
         ({"MinWebservers": 3, "MaxWebservers": 2}, ["MinWebservers: 3"]),
         ({"AirflowConfigurationOptions": {"core.executor": "LocalExecutor"}}, ["core.executor"]),
-        ({"EndpointManagement": "CUSTOMER"}, ["EndpointManagement: CUSTOMER"]),
         ({"RequirementsS3Path": "requirements.txt"}, ["RequirementsS3Path"]),
         ({"KmsKey": "arn:aws:kms:eu-west-1:100000000001:key/x"}, ["KmsKey", "leave the field out"]),
         ({"PluginsS3Path": "plugins.zip"}, ["PluginsS3Path", "leave the field out"]),

@@ -132,12 +132,14 @@ def test_changes_are_told_by_name() -> None:
         ({"ExecutionRoleArn": STORED["ExecutionRoleArn"]}, False, False),
         ({"SourceBucketArn": "arn:aws:s3:::other"}, False, True),
         ({"DagS3Path": "other"}, False, True),
+        ({"RequirementsS3Path": "requirements.txt"}, False, True),
+        ({"PluginsS3ObjectVersion": "v2"}, False, True),
         ({"MaxWorkers": 9}, False, False),
     ],
 )
 def test_what_has_to_be_looked_at_first(members: dict[str, Any], role: bool, source: bool) -> None:
     update = Update.of(members)
-    assert (update.changes_role(STORED), update.changes_source(STORED)) == (role, source)
+    assert (update.changes_role(STORED), update.reads_bucket(STORED)) == (role, source)
 
 
 def test_an_update_keeps_the_runtime_and_remembers_what_it_goes_back_to() -> None:

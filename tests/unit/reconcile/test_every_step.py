@@ -49,6 +49,7 @@ async def snapshot(store: EnvironmentStore, world: World, environment_id: str) -
         "update": update and (update.status, update.error_code, update.error_message),
         "components": {name: state.phase for name, state in observed.items()},
         "left": world.left_of(environment_id),
+        "kept": environment_id in world.kept,
         "jobs": {name: state.phase for name, state in (await world.backend.observe(world.scope)).items()},
     }
 

@@ -25,7 +25,7 @@ async def test_create_becomes_available_and_applied(store: EnvironmentStore, mad
     assert row.last_update.status == "SUCCESS"
     assert len(world.backend.components[made.id]) == 3
     finished = [message for kind, message in world.told if kind == "step.finished"]
-    assert sorted(finished) == sorted(step.title for step in STEPS[Goal.RUN])
+    assert sorted(finished) == sorted(step.title for step in STEPS[Goal.RUN] if step.name != "await_endpoints")
 
 
 async def test_not_available_while_a_component_is_not_healthy(store: EnvironmentStore, made: Environment) -> None:
@@ -104,6 +104,35 @@ async def test_delete_at_any_moment_of_a_create_leaves_nothing(
     await settle(reconciler, made.id)
     assert await status(store, made.id) is None
     assert world.left_of(made.id) == []
+
+
+async def test_logs_of_every_environment_that_ran_are_kept_and_told_of(
+    store: EnvironmentStore, made: Environment
+) -> None:
+    """Also of a later one of the same name."""
+    world = World()
+    second = replace(made, id="ba9876543210")
+    await settle(control_plane(store, world), made.id)
+    await delete(store, made.id)
+    await settle(control_plane(store, world), made.id)
+    await store.insert(second, "127.83.1.2", SECRETS)
+    world.backend.mode["worker-1"] = failing("No such option")
+    await settle(control_plane(store, world), second.id)
+    assert await status(store, second.id) is Status.CREATE_FAILED
+    await delete(store, second.id)
+    await settle(control_plane(store, world), second.id)
+    assert world.kept == {made.id: made.key, second.id: made.key}
+    assert [message for _, message in world.told].count("Logs kept") == 2
+
+
+async def test_an_installation_that_keeps_no_logs_tells_of_none(store: EnvironmentStore, made: Environment) -> None:
+    world = World(keeps_logs=False)
+    await settle(control_plane(store, world), made.id)
+    await delete(store, made.id)
+    await settle(control_plane(store, world), made.id)
+    assert await status(store, made.id) is None
+    assert world.kept == {}
+    assert "Logs kept" not in [message for _, message in world.told]
 
 
 async def test_what_disappears_comes_back(store: EnvironmentStore, made: Environment) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from importlib.resources import files
 
 import pytest
 
 from aerodrome.domain.environment import Status
+from aerodrome.domain.partitions import PREFIXES, partition_of
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.store.database import Pool, migrate
 from aerodrome.store.environments import AddressTaken, DuplicateName, EnvironmentStore
@@ -161,6 +163,21 @@ async def test_the_end_is_told_with_the_end_itself(store: EnvironmentStore, pool
     for _ in range(2):
         await store.delete(made.id, NewEvent("status.changed", "DELETED"))
     assert [event.message for event in await EventStore(pool).after(made.key, 0)] == ["DELETED"]
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", *(f"{prefix}east-1" for prefix in PREFIXES)])
+async def test_environments_and_their_history_move_to_their_regions_partition(
+    store: EnvironmentStore, pool: Pool, region: str
+) -> None:
+    """What was made while the principal said the partition."""
+    made = environment(region=region)
+    await store.insert(made, "127.83.1.1", SECRETS, NewEvent("create.requested", "CreateEnvironment"))
+    script = files("aerodrome.store").joinpath("migrations/0005_partitions.sql").read_bytes()
+    async with pool.connection() as connection:
+        await connection.execute(script)
+    key = replace(made.key, partition=partition_of(region))
+    assert await store.get(key) == replace(made, key=key)
+    assert [event.type for event in await EventStore(pool).after(key, 0)] == ["create.requested"]
 
 
 async def test_migrations_may_run_twice_at_once(database_url: str) -> None:

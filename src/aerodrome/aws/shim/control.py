@@ -34,6 +34,7 @@ class Control:
             "ping": self._ping,
             "resolve": self._resolve,
             "assume_role": self._assume_role,
+            "assume_service_role": self._assume_service_role,
             "flush": self._flush,
             "ensure_admin": self._ensure_admin,
         }
@@ -89,6 +90,11 @@ class Control:
             request.get("source_arn"),
         )
         await self._journal.durable_services("sts")
+        return {"credentials": credentials}
+
+    async def _assume_service_role(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        credentials = self._principals.assume_service_role(str(request["account"]), str(request["session_name"]))
+        await self._journal.durable_services("iam", "sts")
         return {"credentials": credentials}
 
     async def _flush(self, _request: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import service_role
+from .partitions import plain
 from .pinned import Ministack
 
 SERVICES = frozenset({"airflow.amazonaws.com", "airflow-env.amazonaws.com"})
@@ -64,22 +66,23 @@ class Principals:
         Raises:
             Denied: no such role, or it doesn't trust the service; STS doesn't tell which, we do.
         """
-        sts = self._stack.sts
+        sts, given = self._stack.sts, role_arn
+        role_arn, source_arn = plain(role_arn), source_arn and plain(source_arn)
         if service not in SERVICES:
             raise Denied("Invalid", f"{service} is not a service that may ask for credentials here")
         if not _SESSION_NAME.fullmatch(session_name):
             raise Denied("Invalid", f"{session_name!r} is not a role session name: 2 to 64 of letters, digits, _+=,.@-")
         assumed_arn, invalid = sts._assumed_role_arn(role_arn, session_name)
         if invalid:
-            raise Denied("Invalid", f"{role_arn!r} is not the ARN of a role")
+            raise Denied("Invalid", f"{given!r} is not the ARN of a role")
         account = role_arn.split(":")[4]
         role = self._stack.iam._roles.get_scoped(account, None, role_arn.rsplit("/", 1)[-1])
         if role is None or role.get("Arn") != role_arn:
-            raise Denied("NotFound", f"There is no role {role_arn}. Create it, or name another execution role.")
+            raise Denied("NotFound", f"There is no role {given}. Create it, or name another execution role.")
         if not self._trusts(role, account, service, source_arn):
             raise Denied(
                 "AccessDenied",
-                f"The role {role_arn} doesn't trust {service}. Let its trust policy allow sts:AssumeRole to "
+                f"The role {given} doesn't trust {service}. Let its trust policy allow sts:AssumeRole to "
                 '{"Service": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}.',
             )
         seconds = max(900, min(duration, int(role.get("MaxSessionDuration") or 3600)))
@@ -104,6 +107,15 @@ class Principals:
             "session_token": session["SessionToken"],
             "expires_at": expires,
         }
+
+    def assume_service_role(self, account: str, session_name: str) -> Any:
+        """Credentials of MWAA's service-linked role in the account, which is made when it isn't there.
+
+        Raises:
+            Denied: somebody changed the role so that it doesn't trust the service any more.
+        """
+        role_arn = service_role.ensure(self._stack, account, self._region)
+        return self.assume_role(role_arn, session_name, 3600, service_role.SERVICE, None)
 
     def ensure_admin(self, user: str, access_key: str, secret_key: str, account: str) -> None:
         """Raises:
@@ -210,7 +222,8 @@ class Principals:
     def _trusts(self, role: Mapping[str, Any], account: str, service: str, source_arn: str | None) -> bool:
         """Whether the role's trust policy lets the service assume it: an Allow that matches, and no Deny that does."""
         evaluator = self._stack.evaluator
-        statements = _parsed(role.get("AssumeRolePolicyDocument") or {}).get("Statement", [])
+        document = role.get("AssumeRolePolicyDocument") or {}
+        statements = _parsed(plain(document) if isinstance(document, str) else document).get("Statement", [])
         keys: dict[str, Any] = {"aws:sourceaccount": account, "aws:principalservicename": service}
         if source_arn:
             keys["aws:sourcearn"] = source_arn

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from . import connections, jail, pinned, tracking
+from . import connections, jail, partitions, pinned, tracking
 from .config import Config, Refusal, drop_privileges, load, read_key, refuse, take_environment
 from .control import Control
 from .disk import Disk
@@ -56,6 +56,7 @@ def _run(config: Config) -> None:
     s3.restore({row: value for row, value in rows.items() if is_s3_row(row)})
     del rows
     _switch_off(stack)
+    partitions.serve_all(stack)
     jail.close()
     journal = Journal(disk, services, s3, tracking.Owners(stack.scoped_types, s3.stores))
     gate = Gate(stack, journal)
