@@ -43,7 +43,7 @@ def settled(demo: Demo) -> dict[str, Any]:
 
 
 def ask(demo: Demo, run: str, **questions: Any) -> dict[str, Any]:
-    """What a task finds: `options`, `variables`, `command` (options, by `airflow config get-value` within the task)."""
+    """What a task finds: `options`, `variables`, and the `worker` that it runs on."""
     demo.trigger("asks", run, questions)
     answer = _effects(demo) / run
 

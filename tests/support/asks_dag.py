@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -34,16 +33,10 @@ def asks():
         context = get_current_context()
         asked = context["dag_run"].conf
         found = {name: conf.get(*name.split(".", 1), fallback=None) for name in asked["options"]}
-        command = {
-            name: subprocess.run(
-                ["airflow", "config", "get-value", *name.split(".", 1)], capture_output=True, text=True, check=False
-            ).stdout.strip()
-            for name in asked.get("command", ())
-        }
         variables = {name: Variable.get(name) for name in asked.get("variables", ())}
         EFFECTS.mkdir(exist_ok=True)
         aside = EFFECTS / f".{context['run_id']}"
-        aside.write_text(json.dumps({"options": found, "command": command, "variables": variables, "worker": WORKER}))
+        aside.write_text(json.dumps({"options": found, "variables": variables, "worker": WORKER}))
         aside.replace(EFFECTS / context["run_id"])
 
     ask()
