@@ -44,25 +44,23 @@ def options(demo: Demo) -> dict[str, str]:
     }
 
 
-def reported(demo: Demo, given: dict[str, str]) -> dict[str, str]:
-    """What Airflow has to say to each question: the user's values, ours, and those that nobody may change."""
-    three = demo.version.major >= 3
-    moved = {"api.instance_name": "asked", "dag_processor.refresh_interval": "7"}
-    return {
-        **{name: value for name, value in given.items() if not name.startswith("webserver.") or not three},
-        **(moved if three else {"database.sql_alchemy_pool_size": "6"}),
-        # MWAA's defaults, which a user may override (mwaa-spec 6)
-        "core.sensitive_var_conn_names": "proxy,proxies",
-        "scheduler.schedule_after_task_execution": "False",
-        "scheduler.task_queued_timeout": "1800",
-        "usage_data_collection.enabled": "False",
-        # and what is forced
-        "core.executor": "CeleryExecutor",
-        "core.load_examples": "False",
-        "operators.default_queue": "default",
-        "celery_broker_transport_options.visibility_timeout": "43200",
-        "logging.logging_config_class": "aerodrome_airflow.logging_config.LOGGING_CONFIG",
-    }
+OURS = {
+    # MWAA's defaults, which a user may override (mwaa-spec 6)
+    "core.sensitive_var_conn_names": "proxy,proxies",
+    "scheduler.schedule_after_task_execution": "False",
+    "scheduler.task_queued_timeout": "1800",
+    "usage_data_collection.enabled": "False",
+    # and what is forced
+    "core.executor": "CeleryExecutor",
+    "core.load_examples": "False",
+    "operators.default_queue": "default",
+    "celery_broker_transport_options.visibility_timeout": "43200",
+    "logging.logging_config_class": "aerodrome_airflow.logging_config.LOGGING_CONFIG",
+}
+MOVED = {  # the names that they have now
+    2: {"database.sql_alchemy_pool_size": "6"},
+    3: {"api.instance_name": "asked", "api.expose_config": "True", "dag_processor.refresh_interval": "7"},
+}
 
 
 @pytest.fixture
@@ -83,18 +81,18 @@ def asked(demo: Demo) -> Iterator[dict[str, str]]:
 
 
 def test_airflow_reports_what_a_user_set_and_new_tasks_see_a_change_at_once(demo: Demo, asked: dict[str, str]) -> None:
-    expected = reported(demo, asked)
-    answer = ask(demo, "asked", options=list(expected), variables=["of_a_backend"])
+    expected = {**asked, **OURS, **MOVED[demo.version.major]}
+    answer = ask(demo, options=list(expected), variables=["of_a_backend"])
     assert answer["options"] == expected
     assert answer["variables"] == {"of_a_backend": "yes"}
     assert "yes" in demo.cli("variables", "get", "of_a_backend").stdout, "the command line knows the secrets backend"
-    shown = shown_by_web_server(demo)
-    assert {name: shown.get(name) for name in expected} == expected
+    shown, page = {**asked, **OURS}, shown_by_web_server(demo)
+    assert {name: page.get(name) for name in shown} == shown
     wait_for("the DAG processor's answer", lambda: parsed(demo).get("mine.answer") == "forty two")
     check_secrets(demo)
 
     update(demo, AirflowConfigurationOptions={**asked, "scheduler.max_tis_per_query": "29"})
-    later = ask(demo, "asked-later", options=["scheduler.max_tis_per_query", "mine.answer"])
+    later = ask(demo, options=["scheduler.max_tis_per_query", "mine.answer"])
     assert later["worker"] == answer["worker"], "only the scheduler and the page that shows all are replaced"
     assert later["options"] == {"scheduler.max_tis_per_query": "29", "mine.answer": "forty two"}
     wait_for("the DAG processor's new answer", lambda: parsed(demo).get("scheduler.max_tis_per_query") == "29")

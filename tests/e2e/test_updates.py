@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support import traces
-from support.asking import Attempt, attempts, begin, release, settled, update, upload
+from support.asking import Attempt, attempts, begin, fresh, release, settled, update, upload
 from support.site import Demo, wait_for
 
 
@@ -74,7 +74,7 @@ def test_what_airflow_refuses_is_rolled_back_with_its_own_words(demo: Demo) -> N
 def test_graceful_lets_old_workers_finish_while_new_ones_take_new_tasks(demo: Demo) -> None:
     """Nothing is killed and nothing retried, though everything else is replaced around the task."""
     upload(demo)
-    run, later = f"graceful-{demo.version.major}", f"graceful-later-{demo.version.major}"
+    run, later = fresh("graceful"), fresh("later")
     old, before = begin(demo, run).worker, components(demo).keys()
     mwaa = demo.site.client("mwaa")
     mwaa.update_environment(Name=demo.name, WorkerReplacementStrategy="GRACEFUL")
@@ -93,7 +93,7 @@ def test_graceful_lets_old_workers_finish_while_new_ones_take_new_tasks(demo: De
 
 def test_forced_ends_tasks_and_airflow_retries_them_at_once(demo: Demo) -> None:
     upload(demo)
-    run = f"forced-{demo.version.major}"
+    run = fresh("forced")
     old = begin(demo, run).worker
     shown = update(demo, WorkerReplacementStrategy="FORCED")
     assert (shown["Status"], shown["LastUpdate"]["WorkerReplacementStrategy"]) == ("AVAILABLE", "FORCED")

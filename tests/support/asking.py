@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,14 @@ def settled(demo: Demo) -> dict[str, Any]:
     return shown
 
 
-def ask(demo: Demo, run: str, **questions: Any) -> dict[str, Any]:
+def fresh(word: str) -> str:
+    """The id of a run that there wasn't yet, on an installation that is kept either."""
+    return f"{word}-{secrets.token_hex(3)}"
+
+
+def ask(demo: Demo, **questions: Any) -> dict[str, Any]:
     """What a task finds: `options`, `variables`, and the `worker` that it runs on."""
+    run = fresh("asks")
     demo.trigger("asks", run, questions)
     answer = _effects(demo) / run
 
