@@ -8,11 +8,11 @@ DAGs that ask. To Airflow an older name of an option is weaker than the newer on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, variable
+from aerodrome.domain import celery_options
+from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, plain, variable
 from aerodrome.domain.broker import broker_acl
 from aerodrome.domain.classes import EnvironmentClass
 from aerodrome.domain.component import ComponentKind
@@ -32,21 +32,6 @@ __all__ = [
 ]
 
 VISIBILITY_TIMEOUT = 43200  # seconds: MWAA's longest task; later the broker hands a task out again
-
-# Celery's own names of what is ours: "MWAA's broker keys win" over `celery.extra_celery_config`.
-_OURS_IN_CELERY = frozenset(
-    {
-        "broker_read_url",
-        "broker_transport",
-        "broker_transport_options",
-        "broker_url",
-        "broker_write_url",
-        "result_backend",
-        "task_default_exchange",
-        "task_default_queue",
-        "worker_enable_remote_control",
-    }
-)
 
 # Who the DAGs think they are part of: MWAA has three kinds of container (mwaa-spec 5.3).
 _MWAA_COMPONENT = {
@@ -109,10 +94,18 @@ class Configuration:
 
 def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None = None) -> Configuration:
     """The variables of a component of that kind; JOB stands for migrations and the command line."""
-    chosen = {name.lower(): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
+    chosen = {plain(name): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
     before = facts.version.old_names
-    ours = {**_opinionated(facts), **_log_levels(facts, kind), **_workers(facts, chosen)}
-    own = {name: value for name, value in ours.items() if before.get(name) not in chosen} | chosen | _celery(chosen)
+    ours = {
+        **_opinionated(facts),
+        **_log_levels(facts, kind),
+        **celery_options.defaults(facts.environment_class, chosen),
+    }
+    own = (
+        {name: value for name, value in ours.items() if before.get(name) not in chosen}
+        | chosen
+        | celery_options.settled(chosen)
+    )
     read = relevant(own, kind, shows_all=_shows_all(facts.version, chosen))
     merged = {**read, **_essential(facts)}
     secrets, templates = _secrets(facts, kind), _templates(facts.version, kind)
@@ -177,28 +170,6 @@ def _shows_all(version: AirflowVersion, chosen: Mapping[str, str]) -> bool:
     name = version.names["expose_config"]
     shown = chosen.get(name, chosen.get("webserver.expose_config", "False"))
     return shown.strip().lower() not in ("false", "f", "0")
-
-
-def _workers(facts: Facts, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Tasks per worker. `celery.worker_autoscale` is MWAA's option for it (`max,min`, mwaa-spec 3)."""
-    usual = chosen.get("celery.worker_concurrency", str(facts.environment_class.tasks_per_worker))
-    return {"celery.worker_autoscale": f"{usual},{usual}", "celery.worker_concurrency": usual}
-
-
-def _celery(chosen: Mapping[str, str]) -> dict[str, str]:
-    """What a user's options for Celery come to: the autoscale says how many, the broker stays ours (mwaa-spec 6)."""
-    found = {}
-    if autoscale := chosen.get("celery.worker_autoscale"):
-        found["celery.worker_concurrency"] = autoscale.partition(",")[0].strip()
-    if extra := chosen.get("celery.extra_celery_config"):
-        try:
-            settings = json.loads(extra)
-        except (ValueError, RecursionError):
-            return found  # Airflow says what is wrong with it
-        if isinstance(settings, dict) and settings.keys() & _OURS_IN_CELERY:
-            kept = {name: value for name, value in settings.items() if name not in _OURS_IN_CELERY}
-            found["celery.extra_celery_config"] = json.dumps(kept)
-    return found
 
 
 def _essential(facts: Facts) -> dict[str, str]:

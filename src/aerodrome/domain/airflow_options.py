@@ -175,6 +175,12 @@ RESERVED_VARIABLES = frozenset(
 _RESERVED_PREFIXES = ("MWAA__", "AERODROME_")
 
 
+def plain(option: str) -> str:
+    """The one spelling of what is one variable to Airflow: `core.load.examples` is `core.load_examples`."""
+    section, _, name = option.lower().partition(".")
+    return f"{section}.{name.replace('.', '_')}"
+
+
 def variable(option: str) -> str:
     """`section.option` as Airflow's environment variable; only the first dot separates (mwaa-spec 6)."""
     section, _, name = option.partition(".")
@@ -215,6 +221,5 @@ def is_reserved(name: str) -> bool:
 
 def is_blocked(name: str) -> bool:
     """Whether an option is ours: however its dots are set, and as a command or a secret (NAME_cmd, NAME_secret) too."""
-    section, _, option = name.partition(".")
-    name = f"{section}.{option.replace('.', '_')}"  # Airflow sees one variable, `variable` says which
+    name = plain(name)
     return name in _BLOCKED or name.removesuffix("_cmd") in _BLOCKED or name.removesuffix("_secret") in _BLOCKED

@@ -102,6 +102,13 @@ class TestPrecedence:
             both = build(facts, kind, {old: "mine", new: "newer"})
             assert {**both.variables, **both.unread}[variable(new)] == "newer"
 
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_dots_within_a_name_make_no_second_option(self, kind: ComponentKind) -> None:
+        made = build(FACTS, kind, {"celery.sync.parallelism": "3", "core.PARALLELISM": "9"})
+        assert made.unread.keys().isdisjoint(made.variables)
+        known = {**made.variables, **made.unread}
+        assert (known["AIRFLOW__CELERY__SYNC_PARALLELISM"], known["AIRFLOW__CORE__PARALLELISM"]) == ("3", "9")
+
     def test_the_broker_in_celerys_own_settings_stays_ours(self) -> None:
         """MWAA's broker keys win over `celery.extra_celery_config` (mwaa-spec 6)."""
         name = "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"
