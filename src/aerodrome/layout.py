@@ -120,6 +120,10 @@ class Layout:
         """Likewise for plugins."""
         return self.content(environment_id) / "plugins"
 
+    def options(self, environment_id: str) -> Path:
+        """A file for each component: the options that it doesn't read itself. Written by the control plane."""
+        return self.environment(environment_id) / "options"
+
     def logs(self, environment_id: str) -> Path:
         """Task logs (below) and component logs of an environment."""
         return self.environment(environment_id) / "logs"

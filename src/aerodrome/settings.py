@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     strict: bool = Field(
         False,
         description="MWAA's own defaults and refusals: two schedulers and two web servers at least, 64 characters of "
-        "`Path` in InvokeRestApi.",
+        "`Path` in InvokeRestApi, updates are FORCED unless they say otherwise.",
     )
     rest_api_path_limit: int | None = Field(
         None,

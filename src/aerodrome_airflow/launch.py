@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from aerodrome_airflow import quick_start, shared_port
+from aerodrome_airflow import options, quick_start, shared_port
 
 _HERE = Path(__file__).resolve().parent
 
@@ -21,6 +21,7 @@ def prepare(arguments: list[str]) -> None:
     for option in ("AIRFLOW__FAB__CONFIG_FILE", "AIRFLOW__WEBSERVER__CONFIG_FILE"):  # of Airflow 3 and 2
         os.environ[option] = str(_HERE / "webserver_config.py")
     sys.argv = ["airflow", *arguments]
+    options.install()
 
 
 def run(arguments: list[str]) -> None:

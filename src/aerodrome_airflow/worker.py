@@ -8,6 +8,7 @@ is therefore handed to Celery itself, which is what that option does in the end.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,15 @@ def name_node(name: str) -> None:
     Celery.worker_main = named
 
 
+def plain_pool(autoscale: str) -> list[str]:
+    """What makes a pool of fixed size of `celery.worker_autoscale` (`max,min`) if the two are the same.
+
+    Celery's autoscaler would have nothing to do then, but threads to run.
+    """
+    most, _, least = (part.strip() for part in autoscale.partition(","))
+    return ["--autoscale", ""] if most == least else []
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="aerodrome_airflow.worker", allow_abbrev=False)
     parser.add_argument("--name", required=True, help="name of the component")
@@ -42,7 +52,7 @@ def main(arguments: list[str]) -> None:
     name_node(options.name)
     quick_tasks.install()
     orphans.bind_children()
-    run(["celery", "worker", *rest])
+    run(["celery", "worker", *rest, *plain_pool(os.environ.get("AIRFLOW__CELERY__WORKER_AUTOSCALE", ""))])
 
 
 if __name__ == "__main__":

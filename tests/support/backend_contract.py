@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import pytest
@@ -22,7 +23,9 @@ class Harness(Protocol):
     two: str
 
     def component(self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER) -> Component:
-        """`behaviour`: serves | drains (for a while once asked to stop) | dies | succeeds | fails | hangs | echoes."""
+        """`behaviour`: serves | drains (for a while once asked to stop) | lingers (for ever then) | dies | succeeds |
+        fails | hangs | echoes.
+        """
         ...
 
     async def until(self, environment_id: str, met: Callable[[Observed], bool]) -> Observed: ...
@@ -89,6 +92,24 @@ class BackendContract:
         await harness.backend.remove(harness.one, component.name)
         await harness.backend.remove(harness.one, component.name, force=True)
         assert await harness.backend.observe(harness.one) == {}
+
+    async def test_what_drains_longer_than_its_grace_is_ended(self, harness: Harness) -> None:
+        component = replace(harness.component("lingers", "worker-1-abcd", ComponentKind.WORKER), grace=1)
+        await harness.backend.ensure(harness.one, component)
+        await harness.until(harness.one, is_in(Phase.RUNNING, component.name))
+        await harness.backend.remove(harness.one, component.name)
+        await harness.until(harness.one, is_in(Phase.DRAINING, component.name))
+        await harness.until(harness.one, is_gone(component.name))
+
+    async def test_what_is_told_changes_nothing_of_what_runs(self, harness: Harness) -> None:
+        component = harness.component("serves", "scheduler-1-abcd")
+        await harness.backend.ensure(harness.one, replace(component, unread={"A": "1"}))
+        before = await harness.until(harness.one, is_in(Phase.RUNNING, component.name))
+        for unread in ({"A": "2", "B": "3"}, {}):
+            told = replace(component, unread=unread)
+            await harness.backend.tell(harness.one, [told, told])
+            await harness.backend.ensure(harness.one, told)
+            assert (await harness.backend.observe(harness.one)) == before
 
     async def test_a_job_succeeds_and_is_not_run_again(self, harness: Harness) -> None:
         job = harness.component("succeeds", "migrate-abcd", ComponentKind.JOB)

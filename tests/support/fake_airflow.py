@@ -22,6 +22,7 @@ class Asked:
     query: str
     body: bytes
     content_type: str
+    accept: str
 
 
 @dataclass
@@ -57,7 +58,8 @@ class FakeAirflow:
         body = await request.body()
         kind = request.headers.get("content-type", "")
         path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")
-        self.asked.append(Asked(request.method, path, query, body, kind))
+        accept = request.headers.get("accept", "")
+        self.asked.append(Asked(request.method, path, query, body, kind, accept))
         if self.silent:
             while (await receive())["type"] != "http.disconnect":
                 pass

@@ -14,11 +14,16 @@ from aerodrome.reconcile.ports import Services
 from aerodrome.reconcile.reconciler import STEPS, Reconciler
 from aerodrome.reconcile.scope import Outcome, Scope, Step
 from aerodrome.store.environments import EnvironmentStore
-from support.world import NOW, World
+from support.world import NOW, SECRETS, World
 
 ROUNDS = 60
 # Every verb of every port that changes the world.
-CHANGES = frozenset({"ensure", "remove", "forget", "drop", "keep", "record", "update", "delete"})
+CHANGES = frozenset({"ensure", "tell", "remove", "forget", "drop", "keep", "record", "update", "delete"})
+
+
+FOR_ALL = {"AirflowConfigurationOptions": {"core.default_task_retries": "3"}}
+FOR_SCHEDULER = {"AirflowConfigurationOptions": {"core.parallelism": "9"}}
+FOR_WORKER = {"AirflowConfigurationOptions": {"celery.worker_concurrency": "9", "core.parallelism": "7"}}
 
 
 class Killed(BaseException):
@@ -57,6 +62,22 @@ async def update(store: EnvironmentStore, environment_id: str, **params: Any) ->
     begun = await store.update(row, **Update.of(params).begin(row, NOW))
     assert begun is not None
     return begun
+
+
+async def row_of(store: EnvironmentStore, made: Environment) -> Environment:
+    row = await store.by_id(made.id)
+    assert row is not None
+    return row
+
+
+def names(world: World, made: Environment) -> set[str]:
+    return set(world.backend.components[made.id])
+
+
+def planned(world: World, made: Environment, **members: Any) -> dict[str, str]:
+    """Slot -> name, as after an update."""
+    after = replace(made, desired={**made.desired, **members})
+    return {component.slot: component.name for component in world.plan(after, SECRETS).components}
 
 
 def steps_with(

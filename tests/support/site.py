@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,11 @@ class Demo:
         answer = self.site.client("mwaa").invoke_rest_api(Name=self.name, Path=path, Method=method, **members)
         return dict(answer["RestApiResponse"])
 
-    def trigger(self, dag: str, run_id: str) -> None:
+    def trigger(self, dag: str, run_id: str, conf: Mapping[str, Any] | None = None) -> None:
         """A run under an id of the test's own."""
-        body = {"dag_run_id": run_id} | ({"logical_date": None} if self.version.major >= 3 else {})
+        body = {"dag_run_id": run_id, "conf": dict(conf or {})} | (
+            {"logical_date": None} if self.version.major >= 3 else {}
+        )
         self.rest(f"/dags/{dag}/dagRuns", "POST", Body=body)
 
     def cli(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -42,6 +42,13 @@ def row(site: Site, name: str, region: str) -> Row | None:
     return next((row for row in rows(site) if (row.name, row.region) == (name, region)), None)
 
 
+def id_of(site: Site, name: str) -> str:
+    """Of the environment in the installation's own region."""
+    found = row(site, name, site.installation.region)
+    assert found is not None
+    return found.id
+
+
 def databases(site: Site) -> set[str]:
     """`env_ID` of databases."""
     return _names(site, "SELECT datname FROM pg_database WHERE datname LIKE 'env\\_%'")

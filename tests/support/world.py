@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aerodrome.backends.fake import FakeBackend
+from aerodrome.domain.airflow_version import LONGEST_TASK
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
 from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
@@ -32,7 +33,15 @@ def component(
 ) -> Component:
     variables = relevant(options, kind, shows_all=False)
     draft = Component(
-        "", slot, kind, runtime, (kind.value, version), variables, ports=("web",) if "web" in slot else ()
+        name="",
+        slot=slot,
+        kind=kind,
+        runtime=runtime,
+        command=(kind.value, version),
+        variables=variables,
+        unread={name: value for name, value in options.items() if name not in variables},
+        ports=("web",) if "web" in slot else (),
+        grace=LONGEST_TASK if kind is ComponentKind.WORKER else 60,
     )
     return name_component(draft, revision)
 
@@ -44,6 +53,7 @@ class World:
     backend: FakeBackend = field(default_factory=FakeBackend)
     scope: str = "runtimes"
     databases: set[str] = field(default_factory=set)
+    limits: dict[str, int] = field(default_factory=dict)  # environment id -> connections that its role may have
     brokers: set[str] = field(default_factory=set)
     content: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)
@@ -70,7 +80,7 @@ class World:
         return Services(
             backend=self.backend,
             runtimes=self,
-            databases=_Set(self.databases),
+            databases=_Databases(self.databases, self.limits),
             brokers=_Set(self.brokers),
             content=_Content(self.content, self),
             routes=_Routes(self.routes, self),
@@ -100,7 +110,8 @@ class World:
         components = tuple(
             component(slot, kind, self.version, runtime, options, environment.revision) for slot, kind in slots.items()
         )
-        return Plan(runtime, components, component("tool", kinds.JOB), 10)
+        limit = 10 if environment.status is Status.AVAILABLE else 20
+        return Plan(runtime, components, component("tool", kinds.JOB), limit)
 
     async def pin(self, version: str, pinned: str | None) -> str:
         return self.current if pinned is None or pinned in self.gone else pinned
@@ -174,6 +185,18 @@ class _Set:
 
     async def drop(self, environment_id: str) -> None:
         self.ids.discard(environment_id)
+
+
+@dataclass
+class _Databases(_Set):
+    limits: dict[str, int]
+
+    async def ensure(
+        self, environment_id: str, runtime: str, password: str, connection_limit: int, *, may_shrink: bool = True
+    ) -> None:
+        await super().ensure(environment_id)
+        least = 0 if may_shrink else self.limits.get(environment_id, 0)
+        self.limits[environment_id] = max(connection_limit, least)
 
 
 @dataclass

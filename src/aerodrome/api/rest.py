@@ -21,6 +21,7 @@ from aerodrome.identity.assertion import sign
 
 _TIMEOUT = 10.0  # seconds, MWAA's own limit
 _BODY_LIMIT = 6 * 1024 * 1024  # bytes of an answer, MWAA's own limit
+_JSON = "application/json, */*;q=0.5"  # logs and the configuration would come as text
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -46,7 +47,7 @@ async def invoke(context: Context, environment: Environment, call: Call, usernam
             for attempt in (1, 2):
                 sign_in = partial(_sign_in, context, client, environment, version, username, roles, call)
                 async with context.sessions.session(environment.id, username, roles, sign_in) as token:
-                    headers = {"Authorization": f"Bearer {token}"} if version.bearer else {}
+                    headers = {"Accept": _JSON} | ({"Authorization": f"Bearer {token}"} if version.bearer else {})
                     cookies = {} if version.bearer else {version.cookie: token}
                     request = client.build_request(
                         method,

@@ -15,7 +15,7 @@ from aerodrome.wire.request import load_json
 
 async def update_environment(context: Context, call: Call) -> Output:
     """Of two at the same instant the second finds the environment UPDATING, and is refused."""
-    asked = Update.of(call.params)
+    asked = Update.of(call.params, strict=context.strict)
     while True:
         environment = await authorised(context, call, key_of(call, call.params["Name"]))
         check_status(call.operation, environment)

@@ -6,7 +6,7 @@ Suits processes on a host and pods in a cluster: no process ids, no local paths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from aerodrome.domain.component import Component, ComponentState, Output
@@ -32,10 +32,18 @@ class Backend(Protocol):
         """
         ...
 
+    async def tell(self, environment_id: str, components: Iterable[Component]) -> None:
+        """Bring `unread` to components that run: what they start from now on knows it, as they do after a restart.
+
+        Costs next to nothing when there is nothing new.
+        """
+        ...
+
     async def remove(self, environment_id: str, name: str, *, force: bool = False) -> None:
         """Drain, then stop, then forget the component; return at once. Absent is success.
 
-        It stays visible in `observe` as DRAINING until it is gone. `force` kills at once, with everything it started.
+        It stays visible in `observe` as DRAINING until it is gone; what drains for longer than its `grace` is ended.
+        `force` kills at once, with everything it started.
         """
         ...
 

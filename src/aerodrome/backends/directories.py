@@ -1,7 +1,8 @@
 """The directories of an environment, and who may enter them.
 
 `ID/` is ours; its group is the environment's, so that its user passes through and no other environment's does. What the
-user writes to (`airflow`, `logs`, `tmp`) is its own; `content` is written by us and read by it; `components` is ours.
+user writes to (`airflow`, `logs`, `tmp`) is its own; `content` and `options` are written by us and read by it;
+`components` is ours.
 Ownership is only ever changed right below `ID/`, where the user can't put a symbolic link in our way.
 """
 
@@ -41,9 +42,11 @@ def prepare(layout: Layout, environment_id: str, user: User) -> None:
     root = layout.environment(environment_id)
     if user.uid is None or user.gid is None:
         ensure_directory(root, 0o700)
+        ensure_directory(layout.options(environment_id), 0o700)
         own = None
     else:
         ensure_directory(root, 0o750, (0, user.gid))
+        ensure_directory(layout.options(environment_id), 0o750, (0, user.gid))
         own = (user.uid, user.gid)
     layout.content(environment_id).mkdir(mode=0o755, exist_ok=True)
     ensure_directory(layout.component_logs(environment_id), 0o700)

@@ -1,8 +1,12 @@
-"""A backend in memory, to test what drives backends. Time passes by being looked at: one `observe` is one tick."""
+"""A backend in memory, to test what drives backends.
+
+Time passes by being looked at: one `observe` is one tick. Only how long a component may drain is a matter of the clock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Output, Phase
@@ -16,7 +20,7 @@ class Mode:
     starting: int | None = 0  # observations as STARTING; None: for ever
     living: int | None = None  # observations as RUNNING, then it ends; None: for ever (a job ends well after one)
     message: str = ""  # why it ended
-    draining: int = 1  # observations as DRAINING once it is removed
+    draining: int | None = 1  # observations as DRAINING once it is removed; None: until its `grace` is over
 
 
 def ok() -> Mode:
@@ -43,6 +47,11 @@ def dies_after(observations: int, message: str = "ended with exit code 1") -> Mo
     return Mode(living=observations, message=message)
 
 
+def never_drains() -> Mode:
+    """Works on once it is removed, as long as it may."""
+    return Mode(draining=None)
+
+
 def drains_for(observations: int) -> Mode:
     """Stays DRAINING for that many observations after `remove`."""
     return Mode(draining=observations)
@@ -53,6 +62,7 @@ class _Running:
     component: Component
     age: int = 0  # observations since `ensure`
     drained: int | None = None  # observations since `remove`
+    asked: float = 0.0  # when it was asked to stop
 
 
 @dataclass(slots=True)
@@ -69,6 +79,7 @@ class FakeBackend:
     components: dict[str, dict[str, _Running]] = field(default_factory=dict)
     ports: dict[tuple[str, str, str], int] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)  # environments that something is kept for
+    clock: Callable[[], float] = time.monotonic  # seconds
 
     async def observe(self, environment_id: str) -> Mapping[str, ComponentState]:
         self._check()
@@ -92,6 +103,13 @@ class FakeBackend:
         if running.drained is not None:
             raise Temporary(f"{component.name} is still draining.")
 
+    async def tell(self, environment_id: str, components: Iterable[Component]) -> None:
+        self._check()
+        for component in components:
+            running = self.components.get(environment_id, {}).get(component.name)
+            if running is not None:
+                running.component = replace(running.component, unread=component.unread)
+
     async def remove(self, environment_id: str, name: str, *, force: bool = False) -> None:
         self._check()
         present = self.components.get(environment_id, {})
@@ -101,7 +119,7 @@ class FakeBackend:
         if force or self._look(environment_id, replace(running), tick=0) is None or self._ended(running):
             del present[name]
         elif running.drained is None:
-            running.drained = 0
+            running.drained, running.asked = 0, self.clock()
 
     async def forget(self, environment_id: str) -> None:
         self._check()
@@ -144,7 +162,8 @@ class FakeBackend:
         component, mode = running.component, self._mode(running.component)
         addresses = {name: self._address(environment_id, component.slot, name) for name in component.ports}
         if running.drained is not None:
-            if running.drained >= mode.draining:
+            late = self.clock() - running.asked >= component.grace
+            if late or (mode.draining is not None and running.drained >= mode.draining):
                 return None
             running.drained += tick
             return ComponentState(component.name, Phase.DRAINING, addresses, "finishing its work")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aerodrome.backends import directories, users
+from aerodrome.backends.options import OptionFiles
 from aerodrome.backends.phases import detail_of, phase_of
 from aerodrome.backends.places import Placeholders, Ports
 from aerodrome.backends.tail import last_lines
@@ -45,6 +46,7 @@ class LocalBackend:
         self._installation_id = installation_id
         self._shared = dict(shared or {})
         self._ports = Ports(layout, address)
+        self._options = OptionFiles(layout)
 
     async def observe(self, environment_id: str) -> Mapping[str, ComponentState]:
         """As `Backend`. Components that were removed and have ended are cleared away in passing."""
@@ -71,6 +73,12 @@ class LocalBackend:
         if not await self._supervisor.put(wanted):
             raise Temporary(f"{component.name} is being started by somebody else.")
 
+    async def tell(self, environment_id: str, components: Iterable[Component]) -> None:
+        """As `Backend`."""
+        news = [each for each in components if not self._options.holds(environment_id, each)]
+        if news:
+            await asyncio.to_thread(self._tell, environment_id, news)
+
     async def remove(self, environment_id: str, name: str, *, force: bool = False) -> None:
         """As `Backend`. Called again, it clears away what has ended."""
         state = (await self._programs(environment_id)).get(name)
@@ -78,7 +86,7 @@ class LocalBackend:
             return
         if force:
             await self._supervisor.kill(_program_name(environment_id, name))
-            await asyncio.to_thread(self._ports.release, environment_id, name)
+            await asyncio.to_thread(self._let_go, environment_id, name)
         elif not state.phase.lives:
             await self._clear(environment_id, name, state)
         elif state.phase is not ProgramPhase.STOPPING:
@@ -147,7 +155,7 @@ class LocalBackend:
                 return False
             else:
                 await self._supervisor.discard(program)
-            await asyncio.to_thread(self._ports.release, environment_id, name)
+            await asyncio.to_thread(self._let_go, environment_id, name)
         return True
 
     @staticmethod
@@ -174,10 +182,22 @@ class LocalBackend:
             since=state.since if state.phase.lives else None,
         )
 
+    def _tell(self, environment_id: str, components: Iterable[Component]) -> None:
+        for component in components:
+            user = self._prepare(environment_id, component)
+            self._options.bring(environment_id, component, user)
+
+    def _let_go(self, environment_id: str, name: str) -> None:
+        """What a component that is gone has no more use for."""
+        self._ports.release(environment_id, name)
+        self._options.drop(environment_id, name)
+
     def _program(self, name: str, environment_id: str, component: Component, *, with_ports: bool = True) -> Program:
         """Everything about the component made concrete; prepares what the environment needs."""
         user = self._prepare(environment_id, component)
         ports = self._ports.assign(environment_id, component) if with_ports else {}
+        if component.unread:
+            self._options.write(environment_id, component, user)
         fill = Placeholders(self._layout, environment_id, component.name, ports, self._ports).fill
         job = component.kind is ComponentKind.JOB
         return Program(
@@ -251,6 +271,7 @@ class LocalBackend:
         directories.remove(self._layout, environment_id)
         users.remove(self._installation_id, environment_id)
         self._ports.forget(environment_id)
+        self._options.forget(environment_id)
 
 
 def _program_name(environment_id: str, name: str) -> str:

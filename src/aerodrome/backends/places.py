@@ -228,6 +228,7 @@ class Placeholders:
             "dags": str(layout.dags(environment_id)),
             "plugins": str(layout.plugins(environment_id)),
             "logs": str(layout.logs(environment_id)),
+            "options": str(layout.options(environment_id) / f"{name}.json"),
             "port": {key: str(port) for key, port in ports.items()},
             "shared": _OnDemand(lambda slot: places.of_slot(environment_id, slot)),
         }

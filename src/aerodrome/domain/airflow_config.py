@@ -2,7 +2,8 @@
 
 Precedence, low to high (mwaa-spec 5.3, 6): opinionated options, the user's `AirflowConfigurationOptions`, essential
 options. What a user may not set is refused by `blocked_options` when it is asked for, and has no effect here. A
-component gets the options that it reads (`option_readers`), and all essential ones.
+component starts with the options that it reads (`option_readers`), and all essential ones; the others it is told, for
+DAGs that ask. To Airflow an older name of an option is weaker than the newer one: what we would set gives way to both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, variable
+from aerodrome.domain import celery_options
+from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, plain, variable
 from aerodrome.domain.broker import broker_acl
 from aerodrome.domain.classes import EnvironmentClass
 from aerodrome.domain.component import ComponentKind
@@ -87,18 +89,35 @@ class Configuration:
     variables: Mapping[str, str]
     templates: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
+    unread: Mapping[str, str] = field(repr=False)
 
 
 def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None = None) -> Configuration:
     """The variables of a component of that kind; JOB stands for migrations and the command line."""
-    chosen = {name.lower(): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
-    shows_all = chosen.get(facts.version.names["expose_config"], "False").strip().lower() not in ("false", "f", "0")
-    own = {**_opinionated(facts), **_log_levels(facts, kind), **chosen, **_workers(facts, chosen)}
-    merged = {**relevant(own, kind, shows_all=shows_all), **_essential(facts)}
+    chosen = {plain(name): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
+    before = facts.version.old_names
+    ours = {
+        **_opinionated(facts),
+        **_log_levels(facts, kind),
+        **celery_options.defaults(facts.environment_class, chosen),
+    }
+    own = (
+        {name: value for name, value in ours.items() if before.get(name) not in chosen}
+        | chosen
+        | celery_options.settled(chosen)
+    )
+    read = relevant(own, kind, shows_all=_shows_all(facts.version, chosen))
+    merged = {**read, **_essential(facts)}
     secrets, templates = _secrets(facts, kind), _templates(facts.version, kind)
     taken = secrets.keys() | templates.keys()
     variables = {variable(name): value for name, value in merged.items()} | _identity(facts, kind) | _aws(facts)
-    return Configuration({name: value for name, value in variables.items() if name not in taken}, templates, secrets)
+    unread = {variable(name): value for name, value in own.items() if name not in merged}
+    return Configuration(
+        {name: value for name, value in variables.items() if name not in taken},
+        templates,
+        secrets,
+        {name: value for name, value in unread.items() if name not in taken},
+    )
 
 
 def connection_limit(facts: Facts) -> int:
@@ -146,20 +165,11 @@ def _log_levels(facts: Facts, kind: ComponentKind) -> dict[str, str]:
     return found
 
 
-def _workers(facts: Facts, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Tasks per worker. `celery.worker_autoscale` is MWAA's option for it (`max,min`, mwaa-spec 3).
-
-    With both numbers equal, Celery's autoscaler would have nothing to do but threads to run: a plain pool instead.
-    """
-    autoscale = chosen.get("celery.worker_autoscale", "")
-    most, _, least = (part.strip() for part in autoscale.partition(","))
-    if autoscale and most != least:
-        return {"celery.worker_concurrency": most}
-    return {
-        "celery.worker_concurrency": most
-        or chosen.get("celery.worker_concurrency", str(facts.environment_class.tasks_per_worker)),
-        "celery.worker_autoscale": "",
-    }
+def _shows_all(version: AirflowVersion, chosen: Mapping[str, str]) -> bool:
+    """Whether the web server has a page that lists every option."""
+    name = version.names["expose_config"]
+    shown = chosen.get(name, chosen.get("webserver.expose_config", "False"))
+    return shown.strip().lower() not in ("false", "f", "0")
 
 
 def _essential(facts: Facts) -> dict[str, str]:
@@ -211,6 +221,8 @@ def _templates(version: AirflowVersion, kind: ComponentKind) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": "{logs}",
         **{variable(option): place for option, place in version.places.items()},
     }
+    if kind is not ComponentKind.JOB:
+        found["AERODROME_OPTIONS"] = "{options}"
     template = version.components.get(kind)
     if template is not None and template.shared_port is not None:
         found["AERODROME_SHARED_PORT"] = f"{{port[{template.shared_port}]}}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 # Options that name or open what is ours, by section: newer and older names, for every version.
 _BLOCKED_BY_SECTION = {
     "api": (
+        "auth_backend",
         "auth_backends",
         "base_url",
         "host",
@@ -31,8 +32,10 @@ _BLOCKED_BY_SECTION = {
         "broker_url",
         "celery_app_name",
         "celery_config_options",
+        "default_queue",
         "result_backend",
         "worker_enable_remote_control",
+        "worker_log_server_port",
     ),
     "celery_broker_transport_options": (
         "global_keyprefix",
@@ -41,13 +44,18 @@ _BLOCKED_BY_SECTION = {
     "core": (
         "auth_manager",
         "base_log_folder",
+        "colored_console_log",
+        "dag_processor_manager_log_location",
         "dags_folder",
         "database_access_isolation",
         "execution_api_server_url",
         "executor",
         "fernet_key",
         "hostname_callable",
+        "load_default_connections",
         "load_examples",
+        "log_filename_template",
+        "logging_config_class",
         "multi_team",
         "plugins_folder",
         "security",
@@ -55,6 +63,7 @@ _BLOCKED_BY_SECTION = {
         "simple_auth_manager_passwords_file",
         "simple_auth_manager_users",
         "sql_alchemy_conn",
+        "task_log_reader",
         "unit_test_mode",
     ),
     "dag_processor": (
@@ -63,6 +72,7 @@ _BLOCKED_BY_SECTION = {
     ),
     "database": (
         "external_db_managers",
+        "load_default_connections",
         "sql_alchemy_conn",
         "sql_alchemy_conn_async",
     ),
@@ -102,6 +112,10 @@ _BLOCKED_BY_SECTION = {
         "child_process_log_directory",
         "enable_health_check",
         "standalone_dag_processor",
+        "statsd_host",
+        "statsd_on",
+        "statsd_port",
+        "statsd_prefix",
     ),
     "triggerer": ("queues_enabled",),
     "webserver": (
@@ -117,6 +131,7 @@ _BLOCKED_BY_SECTION = {
         "web_server_ssl_cert",
         "web_server_ssl_key",
     ),
+    "workers": ("execution_api_server_url",),
 }
 _BLOCKED = frozenset(f"{section}.{name}" for section, names in _BLOCKED_BY_SECTION.items() for name in names)
 
@@ -160,6 +175,12 @@ RESERVED_VARIABLES = frozenset(
 _RESERVED_PREFIXES = ("MWAA__", "AERODROME_")
 
 
+def plain(option: str) -> str:
+    """The one spelling of what is one variable to Airflow: `core.load.examples` is `core.load_examples`."""
+    section, _, name = option.lower().partition(".")
+    return f"{section}.{name.replace('.', '_')}"
+
+
 def variable(option: str) -> str:
     """`section.option` as Airflow's environment variable; only the first dot separates (mwaa-spec 6)."""
     section, _, name = option.partition(".")
@@ -200,6 +221,5 @@ def is_reserved(name: str) -> bool:
 
 def is_blocked(name: str) -> bool:
     """Whether an option is ours: however its dots are set, and as a command or a secret (NAME_cmd, NAME_secret) too."""
-    section, _, option = name.partition(".")
-    name = f"{section}.{option.replace('.', '_')}"  # Airflow sees one variable, `variable` says which
+    name = plain(name)
     return name in _BLOCKED or name.removesuffix("_cmd") in _BLOCKED or name.removesuffix("_secret") in _BLOCKED

@@ -60,6 +60,13 @@ _NAMES = MappingProxyType(
     }
 )
 
+_OLD_NAMES = MappingProxyType(
+    {
+        "dag_processor.refresh_interval": "scheduler.dag_dir_list_interval",
+        "triggerer.capacity": "triggerer.default_capacity",
+    }
+)
+
 _PLACES = MappingProxyType({"logging.dag_processor_child_process_log_directory": "{logs}/dag_processor"})
 
 _ESSENTIAL = MappingProxyType(
@@ -86,6 +93,7 @@ _ESSENTIAL = MappingProxyType(
 
 _OPINIONATED = MappingProxyType(
     {
+        "workers.secrets_backend_kwargs": '{"connections_lookup_pattern": "^(?!aws_default$).*$"}',
         # Finished tasks hold their slot for this many seconds (measured: 5, the default, halves the throughput).
         "workers.min_heartbeat_interval": "1",
         # A task outlives a web server's absence of a minute and more (Airflow's: 5 tries, up to 90 s apart).
@@ -132,6 +140,7 @@ V3_3_1 = AirflowVersion(
     driver="postgresql+psycopg",
     connections_per_task=1,  # the Celery child's, for the result backend: tasks talk to the execution API
     names=_NAMES,
+    old_names=_OLD_NAMES,
     places=_PLACES,
     execution_api="/execution/",
     essential=_ESSENTIAL,

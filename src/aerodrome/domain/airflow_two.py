@@ -54,6 +54,18 @@ _NAMES = MappingProxyType(
     }
 )
 
+_OLD_NAMES = MappingProxyType(
+    {
+        "core.sensitive_var_conn_names": "admin.sensitive_variable_fields",
+        "database.sql_alchemy_connect_args": "core.sql_alchemy_connect_args",
+        "database.sql_alchemy_max_overflow": "core.sql_alchemy_max_overflow",
+        "database.sql_alchemy_pool_size": "core.sql_alchemy_pool_size",
+        "logging.logging_level": "core.logging_level",
+        "scheduler.parsing_cleanup_interval": "scheduler.deactivate_stale_dags_interval",
+        "scheduler.parsing_processes": "scheduler.max_threads",
+    }
+)
+
 _PLACES = MappingProxyType(
     {
         "scheduler.child_process_log_directory": "{logs}/scheduler",
@@ -121,6 +133,7 @@ V2_11_2 = AirflowVersion(
     driver="postgresql+psycopg2",
     connections_per_task=4,  # the Celery child, the task's supervisor and the task itself, without a pool
     names=_NAMES,
+    old_names=_OLD_NAMES,
     places=_PLACES,
     essential=_ESSENTIAL,
     opinionated=_OPINIONATED,

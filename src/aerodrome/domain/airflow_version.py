@@ -57,6 +57,7 @@ class AirflowVersion:
     driver: str  # SQLAlchemy's dialect and driver for the metadata database
     connections_per_task: int  # to the metadata database, at most
     names: Mapping[str, str]  # options whose names differ between the majors; a missing one isn't there
+    old_names: Mapping[str, str] = field(default_factory=dict)  # option that we set -> its name in earlier versions
     places: Mapping[str, str] = field(default_factory=dict)  # options that name directories of the environment
     execution_api: str | None = None  # path of the API that tasks talk to instead of the database
     essential: Mapping[str, str] = field(default_factory=dict)  # options that only this line has, never overridden

@@ -36,8 +36,9 @@ class Component:
 
     `command` and `templates` hold `str.format` placeholders that the backend fills in, since only it knows places:
     `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{plugins}`, `{logs}` (directories),
-    `{port[NAME]}` (a port this component listens on), `{shared[SLOT]}` (host:port at which whoever is in that slot
-    answers on its shared port, `webserver-1` say). Literal braces are doubled. `variables`, `secrets`: literal.
+    `{options}` (the file that holds `unread`, a JSON object), `{port[NAME]}` (a port this component listens on),
+    `{shared[SLOT]}` (host:port at which whoever is in that slot answers on its shared port, `webserver-1` say).
+    Literal braces are doubled. `variables`, `secrets`, `unread`: literal.
     """
 
     name: str  # deterministic, carries the spec hash: "worker-1-1f3a"; a DNS label of at most 40 characters
@@ -48,6 +49,9 @@ class Component:
     variables: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)  # environment variables that never reach argv or a log
+    # Variables that DAGs may ask for and the component itself doesn't read: no part of its name, since they may change
+    # while it runs (`Backend.tell`). Secret like the others.
+    unread: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[str, ...] = ()  # its own: another component of the slot, its successor say, has others
     shared_port: str | None = None  # the slot's: the component and its successor listen there side by side
     health_path: str | None = None  # answered with 200 on the first port when healthy

@@ -1,4 +1,4 @@
-"""Which components read a configuration option: only they get it, so only they are replaced when it changes.
+"""Which components read a configuration option: only they are replaced when it changes, the others are told.
 
 Taken from the sources of the Airflow versions in the catalogue: an option stands here when nothing else of Airflow
 reads it in any of them. What isn't here, a user's own options included, is read by every component.

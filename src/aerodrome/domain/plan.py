@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
@@ -93,6 +94,7 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
             variables={**configuration.variables, **site.variables},
             templates=configuration.templates,
             secrets=configuration.secrets,
+            unread=configuration.unread,
             ports=template.ports,
             shared_port=template.shared_port,
             health_path=template.health_path,
@@ -151,6 +153,23 @@ def _facts(environment: Environment, secrets: EnvironmentSecrets, site: Site) ->
         credentials_token=secrets.credentials_token,
         ca_bundle=site.ca_bundle,
     )
+
+
+def in_free_names(plan: Plan, observed: Mapping[str, ComponentState]) -> Plan:
+    """The plan in names that can be had: while a component drains, which may take hours, its name is taken.
+
+    Who is planned again in the meantime, since an update is undone or the load grew, gets the next name of its own
+    (`worker-1-1f3a2b`, `worker-1-1f3a2bx2`), and keeps it. What is observed says all that there is to know.
+    """
+    return replace(plan, components=tuple(_in_free_name(component, observed) for component in plan.components))
+
+
+def _in_free_name(component: Component, observed: Mapping[str, ComponentState]) -> Component:
+    own = re.compile(rf"{re.escape(component.name)}(?:x(\d+))?")
+    taken = {int(match[1] or 1): name for name in observed if (match := own.fullmatch(name))}
+    there = [number for number, name in taken.items() if observed[name].phase is not Phase.DRAINING]
+    number = min(there) if there else max(taken, default=0) + 1
+    return component if number == 1 else replace(component, name=f"{component.name}x{number}")
 
 
 def web_servers(environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:

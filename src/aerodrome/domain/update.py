@@ -23,7 +23,7 @@ class Strategy(StrEnum):
     """`WorkerReplacementStrategy`: what becomes of the tasks that the old workers run.
 
     Without one the old workers finish their tasks while the environment is AVAILABLE already: nobody asked us to kill
-    them (MWAA's default, FORCED, does).
+    them. MWAA's default, FORCED (mwaa-spec 1.5), is that of strict mode.
     """
 
     FORCED = "FORCED"  # they are killed, and retried if they may be
@@ -38,9 +38,10 @@ class Update:
     strategy: str | None
 
     @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Update:
+    def of(cls, params: Mapping[str, Any], *, strict: bool = False) -> Update:
         members = {name: value for name, value in params.items() if name not in _NOT_MEMBERS and value is not None}
-        return cls(members, params.get("WorkerReplacementStrategy"))
+        usual = Strategy.FORCED if strict else None
+        return cls(members, params.get("WorkerReplacementStrategy") or usual)
 
     def apply(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """The whole record after the update. Options are replaced as a whole, an empty path means none.

@@ -55,7 +55,11 @@ class Runtimes(Protocol):
 class Databases(Protocol):
     """Airflow's metadata database of an environment: one database, one role."""
 
-    async def ensure(self, environment_id: str, runtime: str, password: str, connection_limit: int) -> None: ...
+    async def ensure(
+        self, environment_id: str, runtime: str, password: str, connection_limit: int, *, may_shrink: bool = True
+    ) -> None:
+        """`may_shrink`: the limit may become lower than it is."""
+        ...
 
     async def drop(self, environment_id: str) -> None: ...
 

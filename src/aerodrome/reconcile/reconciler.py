@@ -12,13 +12,14 @@ from datetime import datetime
 from aerodrome.domain.endpoints import PATIENCE
 from aerodrome.domain.environment import Environment, LastUpdate, Status
 from aerodrome.domain.lifecycle import GOALS, Goal
-from aerodrome.domain.plan import NOTHING
+from aerodrome.domain.plan import NOTHING, in_free_names
 from aerodrome.domain.update import roll_back
 from aerodrome.errors import Permanent
+from aerodrome.reconcile.discreet import DiscreetJournal, discreet
 from aerodrome.reconcile.ports import Journal, Planner, Services
 from aerodrome.reconcile.run import Result, run
 from aerodrome.reconcile.scope import Scope
-from aerodrome.reconcile.steps import REMOVE_STEPS, RUN_STEPS, STOP_STEPS, takes_names_that_drain
+from aerodrome.reconcile.steps import REMOVE_STEPS, RUN_STEPS, STOP_STEPS
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import NewEvent
 
@@ -68,7 +69,7 @@ class Reconciler:
         self._store = store
         self._planner = planner
         self._services = services
-        self._journal = journal
+        self._journal = DiscreetJournal(journal)
         self._now = now
         self._create_timeout = create_timeout
         self._clock = clock
@@ -92,17 +93,11 @@ class Reconciler:
                     if pinned is None:
                         return 0.0  # somebody else wrote: look at what
                     environment = pinned
-                scope = Scope(
-                    environment=environment,
-                    secrets=secrets,
-                    plan=self._planner.plan(environment, secrets) if goal is Goal.RUN else NOTHING,
-                    observed=await self._services.backend.observe(environment_id),
-                    services=self._services,
-                )
-                if takes_names_that_drain(scope):
-                    event = NewEvent("update.renamed", "Old workers finish under these names: all start under new ones")
-                    await self._store.update(environment, event, revision=environment.generation + 1)
-                    return 0.0
+                observed = await self._services.backend.observe(environment_id)
+                plan = NOTHING
+                if goal is Goal.RUN:
+                    plan = in_free_names(self._planner.plan(environment, secrets), observed)
+                scope = Scope(environment, secrets, plan, observed, self._services)
                 result = await run(STEPS[goal], scope)
                 await self._tell(environment, goal, told, result)
                 if result.failed is not None:
@@ -178,7 +173,7 @@ class Reconciler:
 
     async def _fail(self, environment: Environment, error: Permanent) -> float:
         """What a failure for good makes of the status: a create fails, an update goes back, what runs runs on."""
-        message = str(error) + (f"\n{error.detail.strip()}" if error.detail.strip() else "")
+        message = discreet(str(error) + (f"\n{error.detail.strip()}" if error.detail.strip() else ""), environment)
         told = self._told_of(environment)
         kind = _COUNTS.sub("#", str(error))  # "started 7 times" is no news after "started 6 times"
         if told.reasons.get("error") != kind:

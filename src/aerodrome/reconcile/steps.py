@@ -52,8 +52,16 @@ async def ensure_template(scope: Scope) -> Outcome:
 
 
 async def ensure_database(scope: Scope) -> Outcome:
+    """Its role may open as many connections as the plan's components need; as many as it could before while others
+    still drain, for hours perhaps, whose tasks need theirs.
+    """
+    draining = scope.observed.keys() - scope.plan.names
     await scope.services.databases.ensure(
-        scope.environment.id, scope.plan.runtime, scope.secrets.database_password, scope.plan.connection_limit
+        scope.environment.id,
+        scope.plan.runtime,
+        scope.secrets.database_password,
+        scope.plan.connection_limit,
+        may_shrink=not draining,
     )
     return Done()
 
@@ -94,11 +102,19 @@ async def await_endpoints(scope: Scope) -> Outcome:
 
 
 async def ensure_components(scope: Scope) -> Outcome:
-    """Every planned component was asked for. Whether it is well is `check_health`'s question."""
+    """Every planned component was asked for. Whether it is well is `check_health`'s question.
+
+    What runs on is told the options that it doesn't read: not before an update can no longer be rolled back.
+    """
+    environment, backend, running = scope.environment, scope.services.backend, list[Component]()
     for component in scope.plan.components:
         state = scope.observed.get(component.name)
         if state is None or state.phase not in _LIVE:
-            await scope.services.backend.ensure(scope.environment.id, component)
+            await backend.ensure(environment.id, component)
+        else:
+            running.append(component)
+    if environment.fallback is None:
+        await backend.tell(environment.id, running)
     return Done()
 
 
@@ -122,17 +138,6 @@ async def remove_strays(scope: Scope) -> Outcome:
     if changing and strategy is None and all(map(_is_worker, strays)):
         return Done()
     return Wait(_SOON if changing else 2.0, f"Draining {', '.join(strays)}")
-
-
-def takes_names_that_drain(scope: Scope) -> bool:
-    """Whether the plan wants a worker back that is draining from before, which may take hours: it needs another name.
-
-    So it is when an update is undone by the next, or a worker less is followed by a worker more.
-    """
-    if scope.environment.status not in (Status.UPDATING, Status.ROLLING_BACK, Status.UNAVAILABLE):
-        return False
-    draining = {name for name, state in scope.observed.items() if state.phase is Phase.DRAINING}
-    return any(map(_is_worker, draining & scope.plan.names))
 
 
 def _planned(scope: Scope) -> dict[str, ComponentState]:

@@ -79,14 +79,26 @@ async def locked(connection: AsyncConnection, name: str) -> AsyncIterator[None]:
             await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 4610))", (name,))
 
 
-async def clone(server_url: str, key: str, environment_id: str, password: str, connection_limit: int = 80) -> None:
+async def clone(
+    server_url: str,
+    key: str,
+    environment_id: str,
+    password: str,
+    connection_limit: int = 80,
+    *,
+    may_shrink: bool = True,
+) -> None:
     """The environment's role and database, the latter a copy of the runtime's template; sets the password again.
+
+    Without `may_shrink`, a limit that is higher than `connection_limit` already is left as it is.
 
     Raises:
         Temporary: the template isn't ready yet, or the server is away.
     """
     name, template = database_name(environment_id), template_name(key)
     async with connect(server_url) as connection, locked(connection, name):
+        if not may_shrink:
+            connection_limit = max(connection_limit, await _limit_of_role(connection, name))
         await _ensure_role(connection, name, password, connection_limit)
         state = await describe(connection, name)
         if state == "invalid":
@@ -144,6 +156,13 @@ async def _ensure_role(connection: AsyncConnection, name: str, password: str, li
             "CONNECTION LIMIT {} PASSWORD {}"
         ).format(role, sql.Literal(limit), sql.Literal(verifier))
     )
+
+
+async def _limit_of_role(connection: AsyncConnection, name: str) -> int:
+    """How many connections the role may have; -1 when there is no such role, or no limit."""
+    cursor = await connection.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", (name,))
+    row = await cursor.fetchone()
+    return -1 if row is None else int(row[0])
 
 
 async def _ensure_limit(connection: AsyncConnection, name: str, limit: int) -> None:

@@ -10,7 +10,7 @@ from aerodrome.backends.base import Backend
 from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentState, Output
 from aerodrome.domain.environment import Environment
-from aerodrome.domain.plan import Plan
+from aerodrome.domain.plan import Plan, in_free_names
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
@@ -90,7 +90,8 @@ class Door:
         if secrets is None:
             return []
         observed = await self._backend.observe(environment.id)
-        return web_addresses(environment, self._planner.plan(environment, secrets), observed)
+        plan = in_free_names(self._planner.plan(environment, secrets), observed)
+        return web_addresses(environment, plan, observed)
 
     def route(self, environment: Environment, address: str, upstreams: Sequence[str]) -> Route:
         version = versions.get(environment.desired["AirflowVersion"])

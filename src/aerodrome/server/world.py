@@ -141,8 +141,12 @@ class MetadataDatabases:
     def __init__(self, postgres_url: str) -> None:
         self._postgres_url = postgres_url
 
-    async def ensure(self, environment_id: str, runtime: str, password: str, connection_limit: int) -> None:
-        await database.clone(self._postgres_url, runtime, environment_id, password, connection_limit)
+    async def ensure(
+        self, environment_id: str, runtime: str, password: str, connection_limit: int, *, may_shrink: bool = True
+    ) -> None:
+        await database.clone(
+            self._postgres_url, runtime, environment_id, password, connection_limit, may_shrink=may_shrink
+        )
 
     async def drop(self, environment_id: str) -> None:
         await database.drop(self._postgres_url, environment_id)

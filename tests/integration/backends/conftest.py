@@ -23,6 +23,7 @@ SCRIPTS = {
         "while :; do sleep 0.1 & wait $!\n"
         '[ -z "$end" ] || [ "$(date +%s)" -lt "$end" ] || { echo "signals: $n"; exit 0; }; done'
     ),
+    "lingers": "trap '' TERM; echo lingering; while :; do sleep 0.2; done",
     "dies": "echo no such table; exit 3",
     "succeeds": 'echo working; echo run >> "$HOME/runs"',
     "fails": "echo no such table >&2; exit 3",
@@ -36,6 +37,7 @@ SCRIPTS = {
     ),
     "floods": "head -c 11000000 /dev/zero; echo end >&2",
     "reads": 'cat "$@"',
+    "looks": 'while :; do cat "$1" > "$HOME/seen.new" && mv "$HOME/seen.new" "$HOME/seen"; sleep 0.1; done',
 }
 
 

@@ -8,6 +8,7 @@ import pwd
 import signal
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,37 @@ async def test_exec_ends_what_it_left_behind(harness: LocalHarness) -> None:
         await harness.backend.exec(harness.one, tool, timeout=1)
     orphan = int(read(harness.layout.airflow_home(harness.one) / "orphan"))
     assert not alive(orphan)
+
+
+async def test_what_a_component_does_not_read_lies_in_a_file_of_its_own(harness: LocalHarness) -> None:
+    """Its processes can read it, and nobody else; it goes when the component does."""
+    component = harness.component(
+        "looks", "worker-1-abcd", WORKER, command=("looks", "{options}"), unread={"A": "secret-1"}
+    )
+    await running(harness, component)
+    seen = harness.layout.airflow_home(harness.one) / "seen"
+    await until(lambda: read(seen) == '{"A": "secret-1"}')
+    pid = (await harness.supervisor.states())[f"{harness.one}.{component.name}"].pid
+    told = replace(component, unread={"A": "secret-2", "B": "new"})
+    await harness.backend.tell(harness.one, [told])
+    await until(lambda: read(seen) == '{"A": "secret-2", "B": "new"}')
+    assert (await harness.supervisor.states())[f"{harness.one}.{component.name}"].pid == pid
+    path = harness.layout.options(harness.one) / f"{component.name}.json"
+    assert not stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO
+    assert not stat.S_IMODE(path.parent.stat().st_mode) & stat.S_IRWXO
+    assert "secret-" not in "".join(read(each) for each in harness.layout.run.rglob("*") if each.is_file())
+    await harness.backend.remove(harness.one, component.name, force=True)
+    assert not path.exists()
+
+
+async def test_the_next_control_plane_tells_only_what_is_news(harness: LocalHarness) -> None:
+    component = harness.component("serves", "worker-1-abcd", WORKER, unread={"A": "1"})
+    await running(harness, component)
+    path = harness.layout.options(harness.one) / f"{component.name}.json"
+    written = path.stat().st_ino
+    again = LocalBackend(harness.layout, harness.supervisor, harness.installation_id)
+    await again.tell(harness.one, [component])
+    assert path.stat().st_ino == written
+    path.unlink()
+    await LocalBackend(harness.layout, harness.supervisor, harness.installation_id).tell(harness.one, [component])
+    assert read(path) == '{"A": "1"}'

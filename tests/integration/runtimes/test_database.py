@@ -110,6 +110,21 @@ async def test_the_limits_follow_the_environment(server: str, limit: int) -> Non
     assert database[0] >= limit
 
 
+@pytest.mark.parametrize(("asked", "granted"), [(30, 40), (50, 50)])
+async def test_a_limit_that_may_not_shrink_still_grows(server: str, asked: int, granted: int) -> None:
+    """Old workers at their tasks open connections, too."""
+    await clone(server, KEY, ONE, PASSWORD, connection_limit=40, may_shrink=False)
+    await clone(server, KEY, ONE, PASSWORD, connection_limit=asked, may_shrink=False)
+    with superuser(server) as connection:
+        query = (
+            "SELECT rolconnlimit, datconnlimit FROM pg_roles JOIN pg_database ON rolname = datname WHERE datname = %s"
+        )
+        found = connection.execute(query, (database_name(ONE),)).fetchone()
+    assert found is not None
+    assert found[0] == granted
+    assert found[1] >= granted
+
+
 async def test_two_at_once_make_one(server: str) -> None:
     await asyncio.gather(*(clone(server, KEY, ONE, PASSWORD) for _ in range(4)))
     assert_whole(server, ONE)

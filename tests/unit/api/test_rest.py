@@ -117,6 +117,12 @@ async def test_a_body_arrives_as_json(house: House, airflow: FakeAirflow) -> Non
         assert (asked.method, json.loads(asked.body), asked.content_type) == (method, body, "application/json")
 
 
+async def test_json_is_what_we_ask_for(house: House, airflow: FakeAirflow) -> None:
+    """Airflow 2 answers with text where it has a choice: logs, the configuration."""
+    await invoke(house, "/config")
+    assert airflow.asked[-1].accept.startswith("application/json")
+
+
 async def test_an_empty_body_where_none_belongs_is_none(house: House, airflow: FakeAirflow) -> None:
     """MwaaHook sends both members with every call."""
     for method in ("GET", "DELETE"):

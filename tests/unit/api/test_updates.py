@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from aerodrome.domain.environment import Environment, Status
-from support.mwaa import ACCOUNT, ROLE, House
+from aerodrome.store.database import Pool
+from support.mwaa import ACCOUNT, ROLE, House, open_house
 
 OTHER = f"arn:aws:iam::{ACCOUNT}:role/other"
 
@@ -199,3 +200,15 @@ async def test_a_write_in_between_is_not_lost(available: House, monkeypatch: pyt
     await available.call("update_environment", Name="demo", MaxWorkers=7)
     row = await row_of(available)
     assert (row.status, row.runtime, row.desired["MaxWorkers"]) == (Status.UPDATING, "3.3.1-test", 7)
+
+
+@pytest.mark.parametrize("given", [None, "GRACEFUL"])
+async def test_without_a_strategy_strict_means_forced(pool: Pool, given: str | None) -> None:
+    """MWAA's default (mwaa-spec 1.5)."""
+    async with open_house(pool, strict=True) as house:
+        await house.create()
+        await house.become("demo", Status.AVAILABLE)
+        params = {"WorkerReplacementStrategy": given} if given else {}
+        await house.call("update_environment", Name="demo", MaxWorkers=7, **params)
+        shown = (await house.call("get_environment", Name="demo"))["Environment"]
+        assert shown["LastUpdate"]["WorkerReplacementStrategy"] == (given or "FORCED")

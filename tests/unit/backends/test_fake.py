@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from support.backend_contract import BackendContract, Observed, is_in
 
 _MODES = {
     "drains": fake.drains_for(2),
+    "lingers": fake.never_drains(),
     "dies": fake.dies_after(1, "no such table"),
     "fails": fake.failing("no such table"),
     "hangs": fake.never(),
@@ -22,7 +24,7 @@ _MODES = {
 
 @dataclass
 class FakeHarness:
-    fake: FakeBackend = field(default_factory=FakeBackend)
+    fake: FakeBackend = field(default_factory=lambda: FakeBackend(clock=itertools.count(step=0.3).__next__))
     one: str = "one"
     two: str = "two"
 

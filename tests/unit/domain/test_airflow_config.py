@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -29,6 +30,42 @@ FACTS = Facts(
     ca_bundle="/pki/bundle.pem",
 )
 SECRETS = ("DBPASS", "BROKERPASS", "FERNET", "SECRETKEY", "JWTSECRET", "IDENTITY", "CREDTOKEN")
+# What mwaa-spec 5.3 and 6 list as essential, of both majors.
+FORCED = [
+    "api.base_url",
+    "api.secret_key",
+    "api_auth.jwt_algorithm",
+    "api_auth.jwt_secret",
+    "celery.broker_url",
+    "celery.celery_config_options",
+    "celery.result_backend",
+    "celery.worker_enable_remote_control",
+    "celery_broker_transport_options.visibility_timeout",
+    "core.auth_manager",
+    "core.database_access_isolation",
+    "core.executor",
+    "core.execution_api_server_url",
+    "core.fernet_key",
+    "core.load_examples",
+    "core.multi_team",
+    "core.sql_alchemy_conn",
+    "database.sql_alchemy_conn",
+    "execution_api.jwt_expiration_time",
+    "fab.config_file",
+    "logging.colored_console_log",
+    "logging.logging_config_class",
+    "metrics.statsd_host",
+    "metrics.statsd_on",
+    "metrics.statsd_port",
+    "metrics.statsd_prefix",
+    "operators.default_queue",
+    "scheduler.standalone_dag_processor",
+    "triggerer.queues_enabled",
+    "webserver.base_url",
+    "webserver.config_file",
+    "webserver.cookie_secure",
+    "webserver.secret_key",
+]
 WEB, WORKER, JOB = ComponentKind.WEB_SERVER, ComponentKind.WORKER, ComponentKind.JOB
 
 
@@ -50,6 +87,37 @@ class TestPrecedence:
     def test_a_command_is_no_way_around(self) -> None:
         options = {"core.fernet_key_cmd": "cat /etc/passwd", "api_auth.jwt_secret_secret": "x"}
         assert everything(WORKER, options) == everything(WORKER)
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    @pytest.mark.parametrize("version", versions.VERSIONS)
+    def test_an_older_name_is_stronger_than_what_we_would_set(self, version: str, kind: ComponentKind) -> None:
+        """Airflow looks for it only when the newer one isn't there."""
+        facts = replace(FACTS, version=versions.get(version))
+        assert facts.version.old_names
+        for new, old in facts.version.old_names.items():
+            unset, made = build(facts, kind), build(facts, kind, {old: "mine"})
+            assert variable(new) in {**unset.variables, **unset.unread}
+            known = {**made.variables, **made.unread}
+            assert (known.get(variable(new)), known[variable(old)]) == (None, "mine")
+            both = build(facts, kind, {old: "mine", new: "newer"})
+            assert {**both.variables, **both.unread}[variable(new)] == "newer"
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_dots_within_a_name_make_no_second_option(self, kind: ComponentKind) -> None:
+        made = build(FACTS, kind, {"celery.sync.parallelism": "3", "core.PARALLELISM": "9"})
+        assert made.unread.keys().isdisjoint(made.variables)
+        known = {**made.variables, **made.unread}
+        assert (known["AIRFLOW__CELERY__SYNC_PARALLELISM"], known["AIRFLOW__CORE__PARALLELISM"]) == ("3", "9")
+
+    def test_the_broker_in_celerys_own_settings_stays_ours(self) -> None:
+        """MWAA's broker keys win over `celery.extra_celery_config` (mwaa-spec 6)."""
+        name = "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"
+        given = {"broker_url": "redis://elsewhere", "result_backend": "x", "worker_max_tasks_per_child": 10}
+        assert everything(WORKER, {"celery.extra_celery_config": json.dumps(given)})[name] == (
+            '{"worker_max_tasks_per_child": 10}'
+        )
+        for value in ('{"worker_max_tasks_per_child":10}', "no json", "[]"):
+            assert everything(WORKER, {"celery.extra_celery_config": value})[name] == value
 
     def test_unknown_options_are_passed_on(self) -> None:
         assert everything(WORKER, {"my_section.my.key": "v"})["AIRFLOW__MY_SECTION__MY_KEY"] == "v"
@@ -93,6 +161,23 @@ class TestOptions:
     def test_what_mwaa_lists_may_be_set(self, option: str) -> None:
         assert blocked_options([option]) == []
 
+    @pytest.mark.parametrize("option", FORCED)
+    def test_what_mwaa_forces_is_refused(self, option: str) -> None:
+        assert blocked_options([option]) == [option]
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    @pytest.mark.parametrize("version", versions.VERSIONS)
+    def test_what_is_always_ours_is_refused(self, version: str, kind: ComponentKind) -> None:
+        """Nothing that a user may set is without effect: what no option changes can't be set."""
+        facts = replace(FACTS, version=versions.get(version))
+        made = build(facts, kind)
+        names = {**made.variables, **made.templates, **made.secrets, **made.unread}
+        options = [name.removeprefix("AIRFLOW__").lower().replace("__", ".", 1) for name in names if "__" in name]
+        free = [option for option in options if not blocked_options([option])]
+        changed = build(facts, kind, dict.fromkeys(free, "7"))
+        assert [option for option in free if {**changed.variables, **changed.unread}[variable(option)] != "7"] == []
+        assert free
+
     def test_reserved_variables(self) -> None:
         assert is_reserved("AIRFLOW_HOME")
         assert is_reserved("MWAA__DB__POSTGRES_HOST")
@@ -118,9 +203,23 @@ class TestReaders:
         }
 
     @pytest.mark.parametrize("value", ["True", "non-sensitive-only", "False"])
-    def test_a_web_server_that_shows_the_configuration_has_all_of_it(self, value: str) -> None:
-        found = everything(WEB, {"api.expose_config": value, "core.parallelism": "7"})
+    @pytest.mark.parametrize("option", ["api.expose_config", "webserver.expose_config"])
+    def test_a_web_server_that_shows_the_configuration_has_all_of_it(self, option: str, value: str) -> None:
+        found = everything(WEB, {option: value, "core.parallelism": "7"})
         assert ("AIRFLOW__CORE__PARALLELISM" in found) == (value != "False")
+
+    @pytest.mark.parametrize("kind", ComponentKind)
+    def test_what_it_does_not_read_it_is_told(self, kind: ComponentKind) -> None:
+        """Every component knows every option that anybody set, and each from one place."""
+        options = {"scheduler.max_tis_per_query": "7", "api.instance_name": "mine", "core.fernet_key": "not ours"}
+        made = build(FACTS, kind, options)
+        known = {**made.variables, **made.unread}
+        assert known["AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY"] == "7"
+        assert known["AIRFLOW__API__INSTANCE_NAME"] == "mine"
+        assert known["AIRFLOW__CORE__PARALLELISM"] == "188", "ours too"
+        assert "not ours" not in known.values()
+        assert made.unread.keys().isdisjoint({*made.variables, *made.templates, *made.secrets})
+        assert kind is not JOB or not made.unread
 
     @pytest.mark.parametrize("kind", ComponentKind)
     def test_what_is_essential_is_in_all(self, kind: ComponentKind) -> None:
@@ -164,24 +263,24 @@ class TestTasksPerWorker:
         return found["AIRFLOW__CELERY__WORKER_CONCURRENCY"], found.get("AIRFLOW__CELERY__WORKER_AUTOSCALE")
 
     def test_come_from_the_class(self) -> None:
-        assert self.workers() == ("5", "")
+        assert self.workers() == ("5", "5,5")
 
-    def test_are_a_plain_pool_when_nothing_would_scale(self) -> None:
-        assert self.workers(celery__worker_autoscale="7,7") == ("7", "")
-        assert self.workers(celery__worker_autoscale=" 7 , 7 ") == ("7", "")
+    def test_are_what_the_user_says_in_the_users_words(self) -> None:
+        assert self.workers(celery__worker_autoscale="7,7") == ("7", "7,7")
+        assert self.workers(celery__worker_autoscale=" 7 , 7 ") == ("7", " 7 , 7 ")
 
     def test_scale_when_the_user_says_so(self) -> None:
         assert self.workers(celery__worker_autoscale="9,2") == ("9", "9,2")
 
     def test_may_be_given_as_a_concurrency(self) -> None:
-        assert self.workers(celery__worker_concurrency="3") == ("3", "")
+        assert self.workers(celery__worker_concurrency="3") == ("3", "3,3")
 
 
 class TestSecrets:
     @pytest.mark.parametrize("kind", ComponentKind)
     def test_never_leave_their_field(self, kind: ComponentKind) -> None:
         made = build(FACTS, kind, {"core.parallelism": "9"})
-        public = repr((made.variables, made.templates)) + repr(made) + repr(FACTS)
+        public = repr((made.variables, made.templates, made.unread)) + repr(made) + repr(FACTS)
         assert [secret for secret in SECRETS if secret in public] == []
 
     def test_where_dags_run_nothing_signs_users_in(self) -> None:

@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from aerodrome.backends.fake import drains_for, failing, never, slow
+from aerodrome.backends.fake import drains_for, failing, never, never_drains, slow
 from aerodrome.domain.component import Phase
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.store.database import Pool
 from aerodrome.store.environments import EnvironmentStore
-from support.reconciling import ROUNDS, control_plane, delete, settle, status, update
-from support.world import NOW, SECRETS, World
-
-FOR_ALL = {"AirflowConfigurationOptions": {"core.default_task_retries": "3"}}
-FOR_SCHEDULER = {"AirflowConfigurationOptions": {"core.parallelism": "9"}}
-FOR_WORKER = {"AirflowConfigurationOptions": {"celery.worker_concurrency": "9", "core.parallelism": "7"}}
-
-
-@pytest.fixture
-async def available(store: EnvironmentStore, made: Environment) -> tuple[World, Environment]:
-    world = World()
-    await settle(control_plane(store, world), made.id)
-    row = await store.by_id(made.id)
-    assert row is not None
-    return world, row
-
-
-async def row_of(store: EnvironmentStore, made: Environment) -> Environment:
-    row = await store.by_id(made.id)
-    assert row is not None
-    return row
-
-
-def names(world: World, made: Environment) -> set[str]:
-    return set(world.backend.components[made.id])
-
-
-def planned(world: World, made: Environment, **members: Any) -> dict[str, str]:
-    """Slot -> name, as after an update."""
-    after = replace(made, desired={**made.desired, **members})
-    return {component.slot: component.name for component in world.plan(after, SECRETS).components}
+from support.reconciling import (
+    FOR_ALL,
+    FOR_SCHEDULER,
+    ROUNDS,
+    control_plane,
+    delete,
+    names,
+    planned,
+    row_of,
+    settle,
+    status,
+    update,
+)
+from support.world import NOW, World
 
 
 async def test_it_ends_available_and_applied(store: EnvironmentStore, available: tuple[World, Environment]) -> None:
@@ -236,6 +218,25 @@ class TestStrategies:
         await settle(late, before.id)
         assert await status(store, before.id) is Status.AVAILABLE
 
+    @pytest.mark.parametrize("strategy", ["GRACEFUL", None])
+    async def test_after_twelve_hours_a_worker_is_ended_whatever_it_does(
+        self, store: EnvironmentStore, available: tuple[World, Environment], strategy: str | None
+    ) -> None:
+        now = [0.0]
+        available[0].backend.clock = lambda: now[0]
+        world, before, reconciler, old = await self.updated(store, available, strategy)
+        world.backend.mode[old] = never_drains()
+        for _ in range(30):
+            await reconciler.reconcile(before.id)
+        now[0] = 12 * 3600 - 1
+        await reconciler.reconcile(before.id)
+        assert old in names(world, before)
+        assert await status(store, before.id) is (Status.UPDATING if strategy else Status.AVAILABLE)
+        now[0] = 12 * 3600
+        await settle(reconciler, before.id)
+        assert old not in names(world, before)
+        assert await status(store, before.id) is Status.AVAILABLE
+
     async def test_what_ends_while_old_workers_finish_fails_no_update(
         self, store: EnvironmentStore, available: tuple[World, Environment]
     ) -> None:
@@ -264,28 +265,6 @@ class TestStrategies:
         assert (await world.backend.observe(before.id))[worker].phase is Phase.DRAINING
 
 
-async def test_an_update_that_is_undone_while_old_workers_finish_starts_others(
-    store: EnvironmentStore, available: tuple[World, Environment], pool: Pool
-) -> None:
-    """Their names are taken for as long as their tasks take."""
-    world, before = available
-    old = planned(world, before)["worker-1"]
-    world.backend.mode[old] = drains_for(500)
-    for options in (FOR_WORKER["AirflowConfigurationOptions"], before.desired["AirflowConfigurationOptions"]):
-        await update(store, before.id, AirflowConfigurationOptions=options)
-        reconciler = control_plane(store, world)
-        for _ in range(ROUNDS):
-            await reconciler.reconcile(before.id)
-        assert await status(store, before.id) is Status.AVAILABLE
-    states = await world.backend.observe(before.id)
-    workers = {name: state.phase for name, state in states.items() if name.startswith("worker-")}
-    assert workers.pop(old) is Phase.DRAINING
-    assert list(workers.values()) == [Phase.RUNNING]
-    async with pool.connection() as connection:
-        rows = await connection.execute("SELECT count(*) FROM events WHERE type = 'update.renamed'")
-        assert await rows.fetchone() == {"count": 1}
-
-
 class TestFailure:
     async def fail(
         self, store: EnvironmentStore, available: tuple[World, Environment], **members: Any
@@ -312,6 +291,27 @@ class TestFailure:
         after = world.backend.components[before.id]
         assert after == running
         assert all(after[name] is was for name, was in running.items()), "what ran before was never touched"
+
+    async def test_values_of_options_stay_out_of_the_error_and_of_the_history(
+        self, store: EnvironmentStore, available: tuple[World, Environment], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Airflow repeats what it can't use."""
+        world, before = available
+        given = {
+            "AirflowConfigurationOptions": {"mine.password": "hunter2", "core.default_task_retries": "correct horse"}
+        }
+        new = planned(world, before, **given)["scheduler-1"]
+        world.backend.mode[new] = failing("last words: no number: 'correct horse'")
+        world.backend.log[new] = "ValueError: 'correct horse'\nwith password hunter2"
+        await update(store, before.id, **given)
+        await settle(control_plane(store, world), before.id)
+        row = await row_of(store, before)
+        assert row.last_update is not None
+        message = row.last_update.error_message or ""
+        assert "ValueError: '<core.default_task_retries>'\nwith password <mine.password>" in message
+        written = f"{message}{world.told}{caplog.text}"
+        assert "correct horse" not in written
+        assert "hunter2" not in written
 
     async def test_its_statuses_are_told(
         self, store: EnvironmentStore, available: tuple[World, Environment], pool: Pool
