@@ -126,12 +126,14 @@ async def test_the_environments_user_owns_nothing_of_it_and_leads_us_nowhere(lay
 
 def test_directories_deeper_than_python_can_follow_are_taken_over(layout: Layout) -> None:
     at = os.open(layout.logs(ONE), os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("d", dir_fd=at)
-        inner = os.open("d", os.O_RDONLY, dir_fd=at)
+    try:
+        for _ in range(1500):
+            os.mkdir("d", dir_fd=at)
+            inner = os.open("d", os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = inner
         os.close(at)
-        at = inner
-    os.close(at)
-    assert asyncio.run(KeptLogs(layout, "abc123", wanted=True).keep(ONE, KEY))
-    assert (kept(layout) / "tasks/d/d/d").is_dir()
-    subprocess.run(["rm", "-rf", str(layout.kept_logs)], check=True)  # pytest couldn't
+        assert asyncio.run(KeptLogs(layout, "abc123", wanted=True).keep(ONE, KEY))
+        assert (kept(layout) / "tasks/d/d/d").is_dir()
+    finally:  # pytest can't follow them either, and would fail on them in a later run
+        subprocess.run(["rm", "-rf", str(layout.environments), str(layout.kept_logs)], check=True)
