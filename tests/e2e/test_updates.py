@@ -92,10 +92,14 @@ def test_graceful_lets_old_workers_finish_while_new_ones_take_new_tasks(demo: De
 
 
 def test_forced_ends_tasks_and_airflow_retries_them_at_once(demo: Demo) -> None:
+    """The workers alone are replaced: nothing else is to blame for what becomes of the task."""
     upload(demo)
-    run = fresh("forced")
+    run, option = fresh("forced"), "logging.celery_stdout_stderr_separation"
+    before = demo.site.client("mwaa").get_environment(Name=demo.name)["Environment"]
+    options = before.get("AirflowConfigurationOptions", {})
+    options = {**options, option: str(options.get(option) != "True")}
     old = begin(demo, run).worker
-    shown = update(demo, WorkerReplacementStrategy="FORCED")
+    shown = update(demo, WorkerReplacementStrategy="FORCED", AirflowConfigurationOptions=options)
     assert (shown["Status"], shown["LastUpdate"]["WorkerReplacementStrategy"]) == ("AVAILABLE", "FORCED")
     assert old not in components(demo)
     wait_for("the second attempt", lambda: len(attempts(demo, run)) == 2, 60)

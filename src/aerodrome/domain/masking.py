@@ -14,21 +14,41 @@ from urllib.parse import urlsplit
 
 # Shorter values are told unless the option's name speaks of a secret: `"many"` in an error helps, and hides nothing.
 _SHORTEST, _SHORTEST_SECRET = 8, 4
+_BEGINNING = 6  # so many characters of a secret are told by no line that was cut
 _TELLING = re.compile(r"(?i)api_?key|credential|dsn|passphrase|passw|private|pwd|secret_|secret$|token")
-# Words that are everywhere in a log and no secret anywhere.
-_PLAIN = re.compile(r"(?i)true|false|none|null|[-+.,\d]*|debug|info|warning|error|critical")
+# Words that are everywhere in a log and no secret anywhere; and numbers, unless the name speaks of a secret.
+_PLAIN = re.compile(r"(?i)true|false|none|null|debug|info|warning|error|critical")
+_NUMBER = re.compile(r"[-+.,\d]*")
 
 
 def mask(text: str, options: Iterable[tuple[str, str]]) -> str:
     """The text with `<section.option>` wherever the value of an option stood, whole or a secret part of it."""
-    hidden: dict[str, str] = {}
+    hidden, secret = dict[str, str](), dict[str, str]()
     for option, value in options:
         for name, part in _parts(option, value):
-            least = _SHORTEST_SECRET if _TELLING.search(name) else _SHORTEST
-            if len(part) >= least and not _PLAIN.fullmatch(part):
+            if _PLAIN.fullmatch(part):
+                continue
+            if _TELLING.search(name):
+                secret |= dict.fromkeys(_spellings(part), option) if len(part) >= _SHORTEST_SECRET else {}
+            elif len(part) >= _SHORTEST and not _NUMBER.fullmatch(part):
                 hidden |= dict.fromkeys(_spellings(part), option)
+    hidden |= secret
     for spelled in sorted(hidden, key=len, reverse=True):
         text = text.replace(spelled, f"<{hidden[spelled]}>")
+    for spelled, option in secret.items():
+        text = _without_beginnings(text, spelled, f"<{option}>")
+    return text
+
+
+def _without_beginnings(text: str, value: str, name: str) -> str:
+    """Who shortens a line may cut through a secret: what is left of it goes, too."""
+    at = text.find(value[:_BEGINNING]) if len(value) > _BEGINNING else -1
+    while at >= 0:
+        length = _BEGINNING
+        while text[at + length : at + length + 1] == value[length : length + 1] != "":
+            length += 1
+        text = text[:at] + name + text[at + length :]
+        at = text.find(value[:_BEGINNING], at + len(name))
     return text
 
 

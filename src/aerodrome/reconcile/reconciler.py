@@ -178,7 +178,9 @@ class Reconciler:
         kind = _COUNTS.sub("#", str(error))  # "started 7 times" is no news after "started 6 times"
         if told.reasons.get("error") != kind:
             told.reasons["error"] = kind
-            await self._journal.record(environment, "error", str(error), {"detail": error.detail[-8000:]})
+            await self._journal.record(
+                environment, "error", str(error), {"detail": discreet(error.detail, environment)[-8000:]}
+            )
         match environment.status:
             case Status.CREATING | Status.PENDING:
                 update = self._update("FAILED", _CODE, _shorten(message))

@@ -44,6 +44,17 @@ def test_as_python_and_json_spell_them() -> None:
         assert masked(f"[{text}]", mine__thing=value) == "[<mine.thing>]"
 
 
+def test_what_is_left_of_a_secret_that_was_cut() -> None:
+    text = "last words: it was hunter2-and-then-s; it was hunter2-an"
+    expected = "last words: it was <mine.password>; it was <mine.password>"
+    assert masked(text, mine__password="hunter2-and-then-some") == expected
+    assert masked("it was correct hor", mine__words="correct horse") == "it was correct hor", "no secret by its name"
+
+
+def test_numbers_may_be_secrets() -> None:
+    assert masked("it is 83920193", mine__token="83920193") == "it is <mine.token>"
+
+
 def test_a_value_within_another_does_not_show_the_rest() -> None:
     found = masked("it was long-secret-one", mine__a="long-secret", mine__b="long-secret-one")
     assert found == "it was <mine.b>"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from aerodrome.domain import versions
-from aerodrome.domain.component import ComponentKind
+from aerodrome.domain.component import ComponentKind, ComponentState, Phase
 from aerodrome.domain.creation import complete
 from aerodrome.domain.environment import Environment, Status
-from aerodrome.domain.plan import Plan, Site, broker_prefix, build
+from aerodrome.domain.plan import Plan, Site, broker_prefix, build, in_free_names
 from support.world import SECRETS, environment
 
 SITE = Site(
@@ -154,3 +154,30 @@ def test_two_environments_share_no_broker_key() -> None:
     assert broker_prefix("a") != broker_prefix("b")
     other = replace(made(), id="ba9876543210")
     assert "0123456789ab" not in repr(build(other, SECRETS, SITE, "r"))
+
+
+@pytest.mark.parametrize(
+    ("observed", "suffix"),
+    [
+        ({}, ""),
+        ({"": Phase.RUNNING}, ""),
+        ({"": Phase.FAILED}, ""),
+        ({"": Phase.DRAINING}, "x2"),
+        ({"": Phase.DRAINING, "x2": Phase.STARTING}, "x2"),
+        ({"": Phase.DRAINING, "x2": Phase.DRAINING}, "x3"),
+        ({"x2": Phase.RUNNING}, "x2"),
+        ({"x2": Phase.DRAINING}, "x3"),
+        ({"": Phase.RUNNING, "x2": Phase.RUNNING}, ""),
+        ({"x": Phase.RUNNING, "x2y": Phase.RUNNING, "~123": Phase.DRAINING}, ""),
+    ],
+)
+def test_a_name_that_drains_is_not_to_be_had(observed: dict[str, Phase], suffix: str) -> None:
+    """Who has another name keeps it, and no other component is concerned."""
+    planned = plan()
+    (worker,) = planned.of(WORKER)
+    states = {f"{worker.name}{end}": ComponentState(f"{worker.name}{end}", phase) for end, phase in observed.items()}
+    found = in_free_names(planned, states)
+    (renamed,) = found.of(WORKER)
+    assert renamed == replace(worker, name=f"{worker.name}{suffix}")
+    assert found.names - planned.names == ({renamed.name} if suffix else set())
+    assert found == in_free_names(found, states), "and says so again"
