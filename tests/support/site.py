@@ -101,9 +101,10 @@ class Demo:
         answer = self.site.client("mwaa").invoke_rest_api(Name=self.name, Path=path, Method=method, **members)
         return dict(answer["RestApiResponse"])
 
-    def trigger(self, dag: str, run_id: str) -> None:
+    def trigger(self, dag: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """A run under an id of the test's own."""
-        body = {"dag_run_id": run_id} | ({"logical_date": None} if self.version.major >= 3 else {})
+        body = {"dag_run_id": run_id, "conf": conf or {}}
+        body |= {"logical_date": None} if self.version.major >= 3 else {}
         self.rest(f"/dags/{dag}/dagRuns", "POST", Body=body)
 
     def cli(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
