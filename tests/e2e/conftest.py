@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,26 @@ def site() -> Iterator[Site]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def demos(site: Site) -> Callable[[str], Demo]:
+    """Version of Airflow -> its environment: the newest is `demo` itself, others are made when first asked for."""
+
+    @cache
+    def made(number: str) -> Demo:
+        version = versions.get(number)
+        if number == versions.DEFAULT_VERSION:
+            return Demo(site, "demo", version, site.demo_output)
+        name = f"demo-{number.replace('.', '-')}"
+        done = site.aerodrome("demo", "--name", name, "--airflow-version", number)
+        return Demo(site, name, version, done.stdout)
+
+    return made
+
+
 @pytest.fixture(scope="session", params=versions.VERSIONS)
-def demo(request: pytest.FixtureRequest, site: Site) -> Demo:
-    """The newest version has `demo` itself; the others are made beside it when they are first asked for."""
-    version = versions.get(request.param)
-    if version.version == versions.DEFAULT_VERSION:
-        return Demo(site, "demo", version, site.demo_output)
-    name = f"demo-{version.version.replace('.', '-')}"
-    done = site.aerodrome("demo", "--name", name, "--airflow-version", version.version)
-    return Demo(site, name, version, done.stdout)
+def demo(request: pytest.FixtureRequest, demos: Callable[[str], Demo]) -> Demo:
+    """The environment of each version in turn."""
+    return demos(request.param)
 
 
 def _prepared(site: Site) -> Iterator[Site]:

@@ -255,6 +255,8 @@ def _aws(facts: Facts) -> dict[str, str]:
     }
     if facts.aws_endpoint_url is not None:
         found["AWS_ENDPOINT_URL"] = facts.aws_endpoint_url
+        # SDKs put "api." and "env." before the host, and `api.127.0.0.1` leads nowhere (mwaa-spec 1.1).
+        found["AWS_DISABLE_HOST_PREFIX_INJECTION"] = "true"
     for service, url in facts.aws_endpoint_urls.items():
         found[f"AWS_ENDPOINT_URL_{service.upper()}"] = url
     if facts.credentials_url is not None:

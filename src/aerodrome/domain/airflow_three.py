@@ -112,7 +112,7 @@ V3_3_1 = AirflowVersion(
     mwaa_python="3.12",
     constraints_date="2026-08-12T08:36:00Z",
     released="2026-08-12",
-    extras=("celery", "postgres", "amazon", "statsd", "cncf-kubernetes", "fab"),
+    extras=("celery", "postgres", "amazon", "aiobotocore", "statsd", "cncf-kubernetes", "fab"),
     distributions=("apache-airflow", "apache-airflow-core", "apache-airflow-task-sdk"),
     mwaa_providers=MappingProxyType(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,3 +114,6 @@ def test_no_file_of_ours_is_too_long_to_hold_in_the_head() -> None:
 def test_lock_files_name_no_registry() -> None:
     for lock in [*ROOT.glob("requirements/*.txt"), *(ROOT / "src").rglob("locks/*.txt")]:
         assert "://" not in lock.read_text(), lock
+    for lock in ROOT.glob("tests/**/package-lock.json"):
+        packages = json.loads(lock.read_text())["packages"]
+        assert all("resolved" not in package for package in packages.values()), lock

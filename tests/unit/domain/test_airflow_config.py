@@ -312,6 +312,7 @@ class TestEnvironment:
             "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
             "MWAA_AIRFLOW_COMPONENT": "scheduler",
             "AWS_ENDPOINT_URL": "http://127.0.0.1:4610",
+            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
             "AWS_ENDPOINT_URL_S3": "https://s3.example",
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:4610/credentials/0123456789ab",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": "CREDTOKEN",

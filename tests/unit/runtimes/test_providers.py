@@ -44,6 +44,14 @@ def test_what_we_ship_has_every_provider_of_mwaas_image(version: versions.Airflo
         assert found.fits, found
 
 
+@pytest.mark.parametrize("version", versions.VERSIONS.values(), ids=lambda version: version.version)
+def test_what_deferred_tasks_ask_aws_with_is_shipped(version: versions.AirflowVersion) -> None:
+    """MWAA's image has the Amazon provider's extra `aiobotocore`; without it no operator of AWS can be deferred."""
+    for python in version.pythons:
+        pinned = {line.partition("==")[0] for line in lock_text(version.version, python).splitlines()}
+        assert "aiobotocore" in pinned
+
+
 def test_a_release_that_is_not_in_the_catalogue_takes_its_relatives_place() -> None:
     day = datetime(2027, 1, 2)  # noqa: DTZ001 (as the command line gives it)
     entry = command._entry("2.11.3", day, day)
