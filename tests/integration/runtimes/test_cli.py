@@ -81,12 +81,11 @@ dags delete no-such-dag --yes
 
 tasks list mapped
 tasks test odd says 2026-01-01
-tasks test odd exits 2026-01-01
-tasks test odd no-such-task 2026-01-01
+tasks test odd exits 2026-01-02
+tasks test odd no-such-task 2026-01-03
 tasks states-for-dag-run mapped no-such-run
 
-tasks test odd dies 2026-01-01
-tasks test odd spoils 2026-01-01
+tasks test odd spoils 2026-01-04
 roles create SIDE
 connections add SIDE --conn-uri postgres://u:hunter2@h/d
 connections delete no-such-connection
@@ -98,8 +97,12 @@ variables get no-such-variable --default x
 variables delete SIDE
 """
 OF_ONE = {2: "\ndags backfill --help\ndags report\n", 3: "\nassets list\nbackfill create\ndags list --local\n"}
-# Of its own modules, when they are imported: before the fork, so that no command repeats it.
-WARNINGS = re.compile(r"^/\S+/site-packages/airflow/\S+:\d+ \w+Warning: .*\n?", re.MULTILINE)
+# Warnings that Airflow's own modules give when they are imported: before the fork, so that no command repeats them.
+WARNINGS = re.compile(
+    r"^/\S+/site-packages/airflow/\S+:\d+ \w+Warning: [^\n]*\n?"
+    r"|^\S+ \[warning *\][^[]*\[py\.warnings\] category=\w+ filename=\S+/site-packages/airflow/\S+ lineno=\d+\n?",
+    re.MULTILINE,
+)
 # What differs between any two runs of a command, and widths that follow from it.
 VARYING = (
     r"\d{8}T\d{6}",
@@ -213,6 +216,12 @@ async def test_a_changed_dag_file_is_read_anew(sides: Sides, odd: str) -> None:
         write(sides.environment, text)
         _, out, err = await sides.warm.run(["tasks", "test", odd, "says", "2026-01-01"])
         assert text.encode() in out + err
+
+
+async def test_a_task_that_kills_its_own_process(sides: Sides, odd: str) -> None:
+    code, _, _ = await sides.warm.run(["tasks", "test", odd, "dies", "2026-01-05"])
+    assert code == 128 + signal.SIGKILL
+    assert (await sides.warm.run(["version"]))[0] == 0
 
 
 async def test_eight_at_once(sides: Sides) -> None:
