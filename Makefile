@@ -49,6 +49,7 @@ test: check ## everything: check, then the tests with real servers, then with re
 bench: $(VENV)/.dev ## measure against peers; ARGS=--quick for one round
 	@$(BIN)/python -m bench.create $(ARGS)
 	@$(BIN)/python -m bench.latency $(if $(findstring --quick,$(ARGS)),--quick)
+	@$(BIN)/python -m bench.cli $(ARGS)
 
 lock: $(BIN)/uv ## pin the dependencies of pyproject.toml again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml --output-file requirements/product.txt

@@ -6,8 +6,11 @@ import atexit
 import json
 import os
 import sys
+from pathlib import Path
 
 from aerodrome_airflow.launch import run
+
+_HERE = str(Path(__file__).parent)
 
 
 def main(arguments: list[str]) -> None:
@@ -17,6 +20,9 @@ def main(arguments: list[str]) -> None:
         run(arguments)
     except SystemExit as leaving:
         code = leaving.code
+    except Exception as error:  # noqa: BLE001 - as Python does at the top
+        code = 1
+        _show(error)
     if code is not None and not isinstance(code, int):
         sys.stderr.write(f"{code}\n")
         code = 1
@@ -24,6 +30,14 @@ def main(arguments: list[str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
+
+
+def _show(error: Exception) -> None:
+    """As Python does, without the frames that are ours: what is left is what `airflow` itself would show."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    sys.excepthook(type(error), error.with_traceback(trace), trace)
 
 
 if __name__ == "__main__":

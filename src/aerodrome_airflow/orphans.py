@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_MARKER = "AERODROME_PROGRAM"  # that every process of a component inherits (supervision/launch.py)
+MARKER = "AERODROME_PROGRAM"  # that every process of a component inherits (supervision/launch.py)
 _PROC = Path("/proc")
 
 _depth = 0  # forks between the worker's main process and this one
@@ -52,12 +52,12 @@ def end_strays() -> list[int]:
 
     To be called before the component starts anything, and while no other process of its name works.
     """
-    mark = os.environ.get(_MARKER)
+    mark = os.environ.get(MARKER)
     if not mark:
         return []
-    wanted = f"{_MARKER}={mark}".encode()
+    wanted = f"{MARKER}={mark}".encode()
     ended = []
-    ours = _family()
+    ours = family()
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and int(entry.name) not in ours and _has(entry, wanted):
             try:
@@ -75,7 +75,7 @@ def _has(entry: Path, wanted: bytes) -> bool:
         return False
 
 
-def _family() -> set[int]:
+def family() -> set[int]:
     """This process, and all that descend from it."""
     parents = {}
     for entry in _PROC.iterdir():

@@ -43,7 +43,7 @@ def prepare() -> None:
     for name in _USED_BY_TASKS:
         with suppress(ImportError):  # of the other major version
             importlib.import_module(name)
-    _map_models()
+    map_models()
     _parse_c()
 
 
@@ -52,7 +52,7 @@ def _share(**_: Any) -> None:
     gc.freeze()
 
 
-def _map_models() -> None:
+def map_models() -> None:
     """Every task of Airflow 2 would work out all relations between tables again: a fourth of its processor time."""
     from airflow.models import import_all_models
     from sqlalchemy.orm import configure_mappers

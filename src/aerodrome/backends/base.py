@@ -6,7 +6,7 @@ Suits processes on a host and pods in a cluster: no process ids, no local paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from aerodrome.domain.component import Component, ComponentState, Output
@@ -59,6 +59,18 @@ class Backend(Protocol):
         self, environment_id: str, component: Component, *, stdin: bytes = b"", timeout: float = 60.0
     ) -> Output:
         """Run `component.command` once in the environment, to its end, and return what it printed.
+
+        Raises:
+            Temporary: it did not end within `timeout` seconds (and has been ended).
+        """
+        ...
+
+    async def airflow(
+        self, environment_id: str, tool: Component, arguments: Sequence[str], *, timeout: float = 60.0
+    ) -> Output:
+        """Run `airflow ARGUMENTS…` in the environment, to its end, as a start of Airflow of its own would.
+
+        `tool` is the plan's; its command is of no account. A backend may keep Airflow ready for the next command.
 
         Raises:
             Temporary: it did not end within `timeout` seconds (and has been ended).

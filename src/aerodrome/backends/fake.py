@@ -6,7 +6,7 @@ Time passes by being looked at: one `observe` is one tick. Only how long a compo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Output, Phase
@@ -140,6 +140,11 @@ class FakeBackend:
         if mode.living is not None:
             return Output(1, b"", mode.message.encode())
         return self.outputs.get(component.command, Output(0, stdin, b""))
+
+    async def airflow(
+        self, environment_id: str, tool: Component, arguments: Sequence[str], *, timeout: float = 60.0
+    ) -> Output:
+        return await self.exec(environment_id, replace(tool, command=("airflow", *arguments)), timeout=timeout)
 
     async def logs(self, environment_id: str, name: str, *, lines: int = 50) -> str:
         self._check()

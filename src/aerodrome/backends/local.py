@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aerodrome.backends import directories, users
+from aerodrome.backends.commands import WarmCommands
 from aerodrome.backends.options import OptionFiles
 from aerodrome.backends.phases import detail_of, phase_of
 from aerodrome.backends.places import Placeholders, Ports
 from aerodrome.backends.tail import last_lines
 from aerodrome.backends.users import User
+from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Output, Phase
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
@@ -47,6 +51,7 @@ class LocalBackend:
         self._shared = dict(shared or {})
         self._ports = Ports(layout, address)
         self._options = OptionFiles(layout)
+        self._commands = WarmCommands(layout)
 
     async def observe(self, environment_id: str) -> Mapping[str, ComponentState]:
         """As `Backend`. Components that were removed and have ended are cleared away in passing."""
@@ -98,24 +103,31 @@ class LocalBackend:
             if state.phase.lives or not (state.leaving or phase_of(state, datetime.now(UTC)) is None):
                 raise Temporary(f"Environment {environment_id} still has the component {name}.")
             await self._supervisor.discard(_program_name(environment_id, name))
+        await self._commands.forget(environment_id)
         await asyncio.to_thread(self._forget, environment_id)
 
     async def exec(
         self, environment_id: str, component: Component, *, stdin: bytes = b"", timeout: float = 60.0
     ) -> Output:
         """As `Backend`. Of output beyond 10 MB only the first part is returned, and the error output says so."""
-        program = await asyncio.to_thread(
-            self._program, _program_name(environment_id, component.name), environment_id, component, with_ports=False
-        )
-        command = Command(
-            argv=program.argv,
-            uid=program.uid,
-            gid=program.gid,
-            directory=program.directory,
-            environment=program.environment,
-            umask=program.umask,
-        )
+        command = await asyncio.to_thread(self._one_off, environment_id, component)
         return Output(*await run_once(self._layout, command, stdin=stdin, timeout=timeout))
+
+    async def airflow(
+        self, environment_id: str, tool: Component, arguments: Sequence[str], *, timeout: float = 60.0
+    ) -> Output:
+        """As `Backend`. The first command starts a process that has Airflow imported for those after it."""
+
+        async def cold(left: float) -> Output:
+            return await self.exec(environment_id, with_arguments(tool, arguments), timeout=left)
+
+        warm = replace(tool, command=versions.warm_command())
+        command = await asyncio.to_thread(self._one_off, environment_id, warm)
+        return await self._commands.run(environment_id, command, arguments, cold, timeout)
+
+    async def close(self) -> None:
+        """End what must not outlive us: processes that are kept ready for commands."""
+        await self._commands.close()
 
     async def logs(self, environment_id: str, name: str, *, lines: int = 50) -> str:
         """As `Backend`."""
@@ -221,6 +233,18 @@ class LocalBackend:
             waits=True,  # for the machine room: a dozen components that start beside it would slow it down fivefold
         )
 
+    def _one_off(self, environment_id: str, component: Component) -> Command:
+        name = _program_name(environment_id, component.name)
+        program = self._program(name, environment_id, component, with_ports=False)
+        return Command(
+            argv=program.argv,
+            uid=program.uid,
+            gid=program.gid,
+            directory=program.directory,
+            environment=program.environment,
+            umask=program.umask,
+        )
+
     def _prepare(self, environment_id: str, component: Component) -> User:
         if not component.runtime:
             directories.prepare_logs(self._layout, environment_id)
@@ -272,6 +296,12 @@ class LocalBackend:
         users.remove(self._installation_id, environment_id)
         self._ports.forget(environment_id)
         self._options.forget(environment_id)
+
+
+def with_arguments(tool: Component, arguments: Sequence[str]) -> Component:
+    """The one-off component that runs `airflow ARGUMENTS…`; its argv would show them, secrets too, to everybody."""
+    given = {"AERODROME_ARGUMENTS": json.dumps(arguments, ensure_ascii=False)}
+    return replace(tool, command=versions.airflow_command(), secrets={**tool.secrets, **given})
 
 
 def _program_name(environment_id: str, name: str) -> str:

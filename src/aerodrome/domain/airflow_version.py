@@ -73,6 +73,11 @@ def airflow_command(*arguments: str) -> tuple[str, ...]:
     return (*PYTHON, "aerodrome_airflow", *arguments)
 
 
+def warm_command() -> tuple[str, ...]:
+    """Of the process that has Airflow's command line ready, in a runtime."""
+    return (*PYTHON, "aerodrome_airflow.warm")
+
+
 def worker_node(component: str) -> str:
     """The Celery node name of the worker component of that name."""
     return f"celery@{component}"

@@ -8,7 +8,13 @@ from typing import Any
 
 from aerodrome.domain.airflow_three import V3_3_1
 from aerodrome.domain.airflow_two import V2_11_2
-from aerodrome.domain.airflow_version import AirflowVersion, ComponentTemplate, airflow_command, worker_node
+from aerodrome.domain.airflow_version import (
+    AirflowVersion,
+    ComponentTemplate,
+    airflow_command,
+    warm_command,
+    worker_node,
+)
 from aerodrome.domain.component import ComponentKind
 from aerodrome.errors import Permanent
 
@@ -22,6 +28,7 @@ __all__ = [
     "exists",
     "get",
     "unhealthy_parts",
+    "warm_command",
     "worker_node",
 ]
 

@@ -2,17 +2,17 @@
 
     200  {"stdout": BASE64, "stderr": BASE64}   the command ended with 0
     400  the same members                        it ended with another code, or is refused (the reason is in `stderr`)
-    403 / 413 / 503 / 504                        bad token / line too long / four already run / took too long
+    403 / 413 / 503 / 504                        bad token / line too long / its turn didn't come / took too long
 
 MWAA documents the 200 alone. Clients decode `stdout` and `stderr` whatever the status, so every answer has both.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import shlex
-from collections import Counter
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope
@@ -23,17 +23,20 @@ from aerodrome.gateway import pages
 from aerodrome.gateway.cli_commands import check
 from aerodrome.gateway.headers import bearers
 from aerodrome.gateway.ports import Backstage, Route
+from aerodrome.gateway.turnstile import Full, Turnstile
 from aerodrome.web import bodies
 
 log = logging.getLogger("aerodrome.gateway")
 
+_BY_SIGNAL = 128  # and the signal's number: the exit code of what was killed
+
 
 class CliBridge:
-    """Runs allowed commands, a few at once per environment."""
+    """Runs allowed commands, a few at once per environment; others wait for their turn."""
 
     def __init__(self, backstage: Backstage) -> None:
         self._backstage = backstage
-        self._running: Counter[str] = Counter()
+        self._turnstile = Turnstile(backstage.limits.cli_commands, backstage.limits.cli_wait)
 
     async def run(self, route: Route, scope: Scope, receive: Receive) -> Response:
         """Answer the request."""
@@ -55,7 +58,14 @@ class CliBridge:
         refusal = check(argv, route.airflow_major)
         if refusal:
             return _refusal(400, refusal)
-        return await self._run(route, argv)
+        try:
+            async with self._turnstile.turn(route.environment_id):
+                if await _has_left(receive):  # while it waited: it may have sent the command again
+                    return _refusal(408, "The client left before the command began.")
+                return await self._run(route, argv)
+        except Full:
+            text = f"{limits.cli_commands} commands run in environment {route.key.name}, and none ended in time."
+            return _refusal(503, f"{text} Try again in a moment.", retry_after=5)
 
     async def _allowed(self, route: Route, scope: Scope) -> bool:
         tokens = bearers(scope["headers"])
@@ -64,10 +74,6 @@ class CliBridge:
 
     async def _run(self, route: Route, argv: list[str]) -> Response:
         limits, environment_id = self._backstage.limits, route.environment_id
-        if self._running[environment_id] >= limits.cli_commands:
-            text = f"{limits.cli_commands} commands already run in environment {route.key.name}. Try again in a moment."
-            return _refusal(503, text, retry_after=5)
-        self._running[environment_id] += 1
         try:
             output = await self._backstage.environments.run_cli(environment_id, argv, limits.cli_timeout)
         except TimeoutError:
@@ -75,9 +81,6 @@ class CliBridge:
             return _refusal(504, text)
         except Permanent as error:
             return _refusal(400, str(error))
-        finally:
-            self._running[environment_id] -= 1
-            self._running += Counter()  # drops environments that run nothing
         # Two words only: the rest may be a secret (`variables set`).
         log.info("environment %s: airflow %s: exit code %d", environment_id, " ".join(argv[:2]), output.exit_code)
         return _answer(output)
@@ -95,11 +98,21 @@ def parse(body: bytes) -> list[str]:
     return shlex.split(text)
 
 
+async def _has_left(receive: Receive) -> bool:
+    """Whether the client, whose request has been read, is gone."""
+    try:
+        async with asyncio.timeout(0):
+            event = await receive()
+            return bool(event["type"] == "http.disconnect")
+    except TimeoutError:
+        return False
+
+
 def _answer(output: Output) -> Response:
-    content = {
-        "stdout": base64.b64encode(output.stdout).decode(),
-        "stderr": base64.b64encode(output.stderr).decode(),
-    }
+    stderr = output.stderr
+    if output.exit_code > _BY_SIGNAL:  # it had no last word
+        stderr += f"\n[Aerodrome: the command was ended by signal {output.exit_code - _BY_SIGNAL}]\n".encode()
+    content = {"stdout": base64.b64encode(output.stdout).decode(), "stderr": base64.b64encode(stderr).decode()}
     return pages.guarded(JSONResponse(content, 200 if output.exit_code == 0 else 400))
 
 

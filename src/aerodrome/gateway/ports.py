@@ -134,7 +134,8 @@ class Limits(ConnectionLimits):
     session: float = 12 * 3600.0  # mwaa-spec 7.2
     cli_timeout: float = 60.0  # mwaa-spec 7.2 (load balancer's idle limit)
     cli_size: int = 100 * 1024  # of a CLI line; below what the kernel takes as one argument
-    cli_commands: int = 4  # at once per environment (mwaa-spec 7.2)
+    cli_commands: int = 4  # at once per environment (mwaa-spec 7.2); more of them wait
+    cli_wait: float = 60.0  # for one of them to end
 
 
 @dataclass(frozen=True, slots=True)

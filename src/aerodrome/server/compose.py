@@ -141,6 +141,7 @@ async def compose(
             return clients.client("s3", region, role)
 
         backend = LocalBackend(layout, Supervisor(layout, installation.supervisor_password), installation.id)
+        stack.push_async_callback(backend.close)
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()

@@ -14,7 +14,7 @@ from aerodrome.domain.plan import Plan, in_free_names
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
-from aerodrome.server.world import RuntimePlanner, tool, web_addresses
+from aerodrome.server.world import RuntimePlanner, web_addresses
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.tokens import StoredSession, TokenStore
 
@@ -81,7 +81,7 @@ class Door:
             raise Permanent("The environment is being deleted.")
         plan = self._planner.plan(environment, secrets)
         try:
-            return await self._backend.exec(environment_id, tool(plan, tuple(argv)), timeout=timeout)
+            return await self._backend.airflow(environment_id, plan.tool, argv, timeout=timeout)
         except Temporary as error:
             raise TimeoutError(str(error)) from error
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -216,12 +214,6 @@ class EventJournal:
         self, environment: Environment, type_: str, message: str, data: Mapping[str, Any] | None = None
     ) -> None:
         await self._events.append(environment.id, environment.key, type_, message, data=data)
-
-
-def tool(plan: Plan, argv: tuple[str, ...]) -> Component:
-    """The one-off component that runs `airflow ARGV…`; argv would show secrets among the arguments to everybody."""
-    given = {"AERODROME_ARGUMENTS": json.dumps(argv, ensure_ascii=False)}
-    return replace(plan.tool, command=versions.airflow_command(), secrets={**plan.tool.secrets, **given})
 
 
 def web_addresses(environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> list[str]:

@@ -4,6 +4,7 @@ from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers, 
 from aerodrome.supervision.once import Command, run_once
 from aerodrome.supervision.program import Program, ProgramPhase, ProgramState
 from aerodrome.supervision.supervisor import Supervisor
+from aerodrome.supervision.warm import Unavailable, WarmProcess
 
 __all__ = [
     "Command",
@@ -12,6 +13,8 @@ __all__ = [
     "ProgramPhase",
     "ProgramState",
     "Supervisor",
+    "Unavailable",
+    "WarmProcess",
     "end_leftovers",
     "leftovers",
     "read_on",

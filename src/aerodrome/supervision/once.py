@@ -15,7 +15,8 @@ from aerodrome.layout import Layout
 from aerodrome.supervision import processes
 from aerodrome.supervision.launch import MARKER, defaults, exports, privileges
 
-_CHUNK = 64 * 1024
+CHUNK = 64 * 1024
+LIMIT = 10_000_000  # bytes of each output that are kept
 # The variables are the first $1 bytes of standard input: read as the user, never seen in argv.
 _INNER = (
     'PATH=/usr/bin:/bin; variables=$(head -c "$1") || exit 1; cd -- "$2" || exit 126; umask "$3"; shift 3; '
@@ -36,7 +37,7 @@ class Command:
 
 
 @dataclass(slots=True)
-class _Kept:
+class Kept:
     """The first `limit` bytes of a stream; the rest is read and dropped, so that the command doesn't hang."""
 
     limit: int
@@ -44,14 +45,36 @@ class _Kept:
     dropped: bool = False
 
     async def read(self, stream: asyncio.StreamReader) -> None:
-        while chunk := await stream.read(_CHUNK):
-            room = self.limit - len(self.data)
-            self.data += chunk[:room]
-            self.dropped = self.dropped or len(chunk) > room
+        while chunk := await stream.read(CHUNK):
+            self.add(chunk)
+
+    def add(self, chunk: bytes) -> None:
+        room = self.limit - len(self.data)
+        self.data += chunk[:room]
+        self.dropped = self.dropped or len(chunk) > room
+
+
+def new_mark(layout: Layout) -> str:
+    """What all that a one-off command starts carries in its environment, under `MARKER`."""
+    return f"{layout.run}/once-{secrets.token_hex(8)}"
+
+
+def words(command: Command, mark: str) -> tuple[list[str], bytes]:
+    """How to start it: an argument list, and what must come first on its standard input."""
+    given = exports(defaults(command.uid) | dict(command.environment) | {MARKER: mark}).encode(errors="surrogateescape")
+    rest = [str(len(given)), str(command.directory), f"{command.umask:04o}", *command.argv]
+    return [*privileges(command.uid, command.gid, "KILL"), "/bin/sh", "-c", _INNER, "sh", *rest], given
+
+
+def finish(code: int, out: Kept, err: Kept) -> tuple[int, bytes, bytes]:
+    """The outcome of a command; its error output says where something was left out."""
+    if out.dropped or err.dropped:
+        err.data += f"\n[Aerodrome: output was cut at {out.limit} bytes]\n".encode()
+    return code, bytes(out.data), bytes(err.data)
 
 
 async def run_once(
-    layout: Layout, command: Command, *, stdin: bytes = b"", timeout: float = 60.0, limit: int = 10_000_000
+    layout: Layout, command: Command, *, stdin: bytes = b"", timeout: float = 60.0, limit: int = LIMIT
 ) -> tuple[int, bytes, bytes]:
     """Run it to its end: exit code (128 + n: by signal n), output, error output, at most `limit` bytes of each.
 
@@ -60,19 +83,12 @@ async def run_once(
     Raises:
         Temporary: it did not end within `timeout` seconds, and was killed with all it started.
     """
-    mark = f"{layout.run}/once-{secrets.token_hex(8)}"
-    variables = exports(defaults(command.uid) | dict(command.environment) | {MARKER: mark})
-    given = variables.encode(errors="surrogateescape")
-    words = [str(len(given)), str(command.directory), f"{command.umask:04o}", *command.argv]
-    out, err = _Kept(limit), _Kept(limit)
+    mark = new_mark(layout)
+    argv, given = words(command, mark)
+    out, err = Kept(limit), Kept(limit)
     try:
         process = await asyncio.create_subprocess_exec(
-            *privileges(command.uid, command.gid, "KILL"),
-            "/bin/sh",
-            "-c",
-            _INNER,
-            "sh",
-            *words,
+            *argv,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -93,13 +109,11 @@ async def run_once(
         roots = [processes.Record(started, processes.boot_id())] if started else []
         await asyncio.to_thread(processes.kill_tree, roots, mark)
         await process.wait()
-    if out.dropped or err.dropped:
-        err.data += f"\n[Aerodrome: output was cut at {limit} bytes]\n".encode()
     code = process.returncode or 0
-    return (128 - code if code < 0 else code), bytes(out.data), bytes(err.data)
+    return finish(128 - code if code < 0 else code, out, err)
 
 
-async def _converse(process: asyncio.subprocess.Process, given: bytes, out: _Kept, err: _Kept) -> None:
+async def _converse(process: asyncio.subprocess.Process, given: bytes, out: Kept, err: Kept) -> None:
     assert process.stdin is not None  # noqa: S101  PIPE was asked for
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101

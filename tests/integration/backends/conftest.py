@@ -90,6 +90,7 @@ async def harness() -> AsyncIterator[LocalHarness]:
         try:
             yield made
         finally:
+            await made.backend.close()
             await supervisor.start_daemon()
             for environment in (made.one, made.two):
                 for name in await made.backend.observe(environment):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,14 @@ import pytest
 
 from aerodrome.backends.local import LocalBackend
 from aerodrome.domain.component import Component, ComponentKind, Phase
+from aerodrome.domain.versions import DEFAULT_VERSION, get
 from aerodrome.errors import Permanent, Temporary
+from aerodrome.runtimes.key import choose_python
 from aerodrome.supervision import end_leftovers, leftovers
+from aerodrome_airflow import forks
 from support.backend_contract import is_gone, is_in
-from support.supervised import alive, read, until
+from support.supervised import alive, processes_of, read, until
+from support.warm import PROGRAM
 
 from .conftest import LocalHarness
 
@@ -216,6 +222,49 @@ async def test_one_environment_cannot_read_another(harness: LocalHarness) -> Non
         assert not await can_read(harness.two, path)
     assert not await can_read(harness.one, record)
     assert not await can_read(harness.one, layout.component_logs(harness.one) / "serve.log")
+
+
+@pytest.fixture
+def python(harness: LocalHarness) -> None:
+    """A runtime whose warm process is the tests' own, and which says `cold` and the arguments otherwise."""
+    programs = harness.layout.runtime("r1") / "bin"
+    shutil.copytree(Path(forks.__file__).parent, programs / "aerodrome_airflow")
+    shutil.copy2(PROGRAM, programs / "warm.py")
+    for path in (programs / "aerodrome_airflow", programs / "warm.py"):
+        subprocess.run(["chmod", "-R", "a+rX", path], check=True)
+    interpreter = choose_python(get(DEFAULT_VERSION), as_other_user=True)[1]
+    (programs / "python").write_text(
+        f"#!/bin/sh\nexport PYTHONPATH={programs}\n"
+        f'[ "$3" != aerodrome_airflow.warm ] || exec {interpreter} {programs}/warm.py\n'
+        'echo cold "$AERODROME_ARGUMENTS"\n'
+    )
+    (programs / "python").chmod(0o755)
+
+
+@pytest.mark.usefixtures("python")
+async def test_commands_of_airflow_run_as_the_environments_user_in_forks_of_one_process(harness: LocalHarness) -> None:
+    tool = harness.component("ignored", "tool", JOB, variables={"GIVEN": "a value"}, secrets={"KEY": "s3cr3t"})
+    shows = "import os; print(os.getuid(), os.getcwd(), os.environ['GIVEN'], os.environ['KEY'], os.getppid())"
+    seen = []
+    for _ in range(2):
+        output = await harness.backend.airflow(harness.one, tool, [shows])
+        seen.append(output.stdout.decode().split())
+        assert output.exit_code == 0, output
+    home = harness.layout.airflow_home(harness.one)
+    assert seen[0][:-1] == seen[1][:-1] == [str(home.stat().st_uid), str(home), "a", "value", "s3cr3t"]
+    lines = {pid: read(Path(f"/proc/{pid}/cmdline")) for pid in processes_of(harness.layout)}
+    warm = [pid for pid, line in lines.items() if "warm.py" in line]
+    assert len(warm) == 1
+    assert "s3cr3t" not in lines[warm[0]]
+    await harness.backend.forget(harness.one)
+    assert not alive(warm[0])
+
+
+@pytest.mark.usefixtures("python")
+async def test_where_airflow_cant_be_kept_warm_each_command_starts_it(harness: LocalHarness) -> None:
+    tool = harness.component("ignored", "tool", JOB, variables={"WARM": "crashes"})
+    output = await harness.backend.airflow(harness.one, tool, ["variables", "get", "ä"])
+    assert (output.exit_code, output.stdout.decode()) == (0, 'cold ["variables", "get", "ä"]\n')
 
 
 @as_root

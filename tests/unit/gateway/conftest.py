@@ -56,6 +56,7 @@ class World:
         self.clock = datetime(2026, 1, 1, tzinfo=UTC)
         self.web_tokens: dict[str, Redeemed] = {}
         self.cli_tokens: dict[str, CliGrant] = {}
+        self.checked = asyncio.Semaphore(0)  # released by every CLI token that is checked
         self.held: dict[str, Session] = {}
         self.revoked: set[str] = set()
         self.commands: list[tuple[str, list[str], float]] = []
@@ -72,6 +73,7 @@ class World:
         return self.web_tokens.pop(token, None)
 
     async def check_cli_token(self, token: str) -> CliGrant | None:
+        self.checked.release()
         return self.cli_tokens.get(token)
 
     async def remember_session(

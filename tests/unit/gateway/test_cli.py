@@ -15,7 +15,7 @@ from aerodrome.domain.component import Output
 from aerodrome.errors import Permanent
 from aerodrome.gateway.cli_bridge import parse
 from aerodrome.gateway.cli_commands import ALLOWED, check
-from aerodrome.gateway.ports import CliGrant
+from aerodrome.gateway.ports import CliGrant, Limits
 
 
 async def run(setup: Any, line: bytes, bearer: str = "cli", prefix: str = "/aws_mwaa", **more: Any) -> Any:
@@ -44,6 +44,15 @@ async def test_a_failed_command_is_400_with_its_output(setup: Any) -> None:
     answer = await run(setup, b"dags trigger x")
     assert answer.status == 400
     assert base64.b64decode(answer.json()["stderr"]) == b"no such dag"
+
+
+async def test_a_command_that_was_killed_says_so(setup: Any) -> None:
+    setup.world.output = Output(137, b"", b"so far")
+    answer = await run(setup, b"tasks test a b")
+    assert answer.status == 400
+    assert base64.b64decode(answer.json()["stderr"]).startswith(
+        b"so far\n[Aerodrome: the command was ended by signal 9]"
+    )
 
 
 async def test_tokens_are_checked_before_anything_else(setup: Any) -> None:
@@ -84,17 +93,63 @@ async def test_a_command_that_takes_too_long_is_504_and_one_that_cant_run_400(se
     assert (answer.status, answer.json()["message"]) == (400, "The environment is being deleted.")
 
 
-async def test_four_commands_at_once_per_environment(setup: Any) -> None:
-    setup.world.gate.clear()
-    running = [asyncio.create_task(run(setup, b"version")) for _ in range(4)]
+async def started(setup: Any, number: int) -> None:
     async with asyncio.timeout(5):
-        for _ in range(4):
+        for _ in range(number):
             await setup.world.started.acquire()
+
+
+async def test_four_commands_at_once_per_environment_and_more_wait_for_their_turn(setup: Any) -> None:
+    setup.world.gate.clear()
+    running = [asyncio.create_task(run(setup, b"version")) for _ in range(10)]
+    await started(setup, 4)
+    assert len(setup.world.commands) == 4
+    setup.world.gate.set()
+    assert [each.status for each in await asyncio.gather(*running)] == [200] * 10
+    assert len(setup.world.commands) == 10
+
+
+class TestFull:
+    @pytest.fixture
+    def limits(self) -> Limits:
+        return Limits(cli_commands=1, cli_wait=0.2)
+
+    async def test_who_waits_too_long_is_told_when_to_come_again(self, setup: Any) -> None:
+        setup.world.gate.clear()
+        running = asyncio.create_task(run(setup, b"version"))
+        await started(setup, 1)
         answer = await run(setup, b"version")
         assert (answer.status, answer.header("retry-after")) == (503, "5")
+        assert "1 commands run in environment" in base64.b64decode(answer.json()["stderr"]).decode()
         setup.world.gate.set()
-        assert [each.status for each in await asyncio.gather(*running)] == [200] * 4
-    assert (await run(setup, b"version")).status == 200
+        assert (await running).status == 200
+        assert (await run(setup, b"version")).status == 200
+
+
+class TestWaiting:
+    @pytest.fixture
+    def limits(self) -> Limits:
+        return Limits(cli_commands=1)
+
+    async def test_a_client_that_left_while_it_waited_runs_nothing(self, setup: Any) -> None:
+        """It has sent the command again, perhaps: it must not run twice."""
+        setup.world.gate.clear()
+        first = asyncio.create_task(run(setup, b"version"))
+        await started(setup, 1)
+        line = b"dags trigger once"
+        head = f"POST /aws_mwaa/cli HTTP/1.1\r\nHost: {setup.host}\r\nAuthorization: Bearer cli\r\n"
+        _, writer = await setup.client.connect(setup.host)
+        writer.write(f"{head}Content-Length: {len(line)}\r\n\r\n".encode() + line)
+        async with asyncio.timeout(5):
+            for _ in ("first", "this one"):
+                await setup.world.checked.acquire()
+            last = asyncio.create_task(run(setup, b"dags list"))
+            await setup.world.checked.acquire()
+            writer.close()
+            await writer.wait_closed()  # the other side says goodbye too
+        setup.world.gate.set()
+        assert [(await each).status for each in (first, last)] == [200, 200]
+        assert [argv for _, argv, _ in setup.world.commands] == [["version"], ["dags", "list"]]
 
 
 async def test_get_is_not_allowed(setup: Any) -> None:

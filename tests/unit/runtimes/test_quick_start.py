@@ -171,7 +171,7 @@ class TestCelery:
             raise ModuleNotFoundError(name)
 
         monkeypatch.setattr(importlib, "import_module", import_module)
-        monkeypatch.setattr(quick_tasks, "_map_models", lambda: imported.append("models"))
+        monkeypatch.setattr(quick_tasks, "map_models", lambda: imported.append("models"))
         quick_tasks.prepare()
         assert imported[-1] == "models"
         assert len(imported) > 3
