@@ -25,6 +25,7 @@ _DEPTH = 10  # files that include each other
 _HARMLESS = frozenset({"--prefer-binary", "--trusted-host", "--use-feature", "--only-binary", "--require-hashes"})
 _BUILDS = "would be built from its source, and Aerodrome installs wheels alone"
 _WHEEL_ADVICE = "make a wheel of it (`pip wheel`) and put that into plugins.zip"
+_QUERY = re.compile(r"://[^\s?#]*\?([^\s#]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 Open = Callable[[str], bytes]
@@ -33,10 +34,10 @@ Open = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a requirements.txt asks for. Paths are those in MWAA's containers; `sources` may hold secrets."""
+    """What a requirements.txt asks for. Paths are those in MWAA's containers; URLs may hold secrets."""
 
     wanted: tuple[str, ...] = field(repr=False)  # lines of PEP 508, or paths and URLs of wheels
-    constraints: tuple[str, ...] = ()  # of the user's own
+    constraints: tuple[str, ...] = field(default=(), repr=False)  # of the user's own
     own_constraints: bool = False  # the file names some: those of Airflow's are not forced
     index: str | None = field(default=None, repr=False)  # instead of the package registry
     extra_indexes: tuple[str, ...] = field(default=(), repr=False)
@@ -54,14 +55,15 @@ class Requirements:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be repeated in a message: longest first."""
-        urls = [self.index or "", *self.extra_indexes, *self.find_links, *self.wanted]
+        urls = [self.index or "", *self.extra_indexes, *self.find_links, *self.wanted, *self.constraints]
         found = {secret for url in urls for secret in secrets_of(url)}
         return tuple(sorted(found, key=len, reverse=True))
 
 
 def secrets_of(text: str) -> set[str]:
-    """What stands in front of the host of each URL in the text, also decoded."""
-    parts = {part for userinfo in re.findall(r"://([^/@\s]+)@", text) for part in (userinfo, *userinfo.split(":", 1))}
+    """What stands in front of the host of each URL in the text, also decoded, and its query."""
+    logins = re.findall(r"://([^/\s]+)@", text)
+    parts = {part for login in logins for part in (login, *login.split(":", 1))} | set(_QUERY.findall(text))
     return {variant for part in parts for variant in (part, unquote(part)) if variant}
 
 
@@ -70,7 +72,7 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         if len(secret) > 3:  # `git`, `x`: no secret, and part of many words
             text = text.replace(secret, "****")
-    return re.sub(r"://[^/@\s]+@", "://****@", text)
+    return re.sub(r"://[^/\s]+@", "://****@", text)
 
 
 def parse(data: bytes, variables: Mapping[str, str], open_file: Open, file: str = "requirements.txt") -> Requirements:

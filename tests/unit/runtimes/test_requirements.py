@@ -217,6 +217,21 @@ class TestSecrets:
         )
         assert said == "401 of https://****@host/simple with ****, ****"
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "--find-links https://host/wheels?sig=hidden-word",
+            "--index-url https://user:p@ss@hidden-word@host/simple",
+            "x @ https://host/x-1-py3-none-any.whl?token=hidden-word ; python_version > '3'",
+        ],
+    )
+    def test_may_stand_elsewhere_in_a_url(self, line: str) -> None:
+        found = read(line)
+        url = next(word for word in line.split() if "://" in word)
+        assert "hidden-word" not in redact(f"Failed to fetch: `{url}`.", found.secrets)
+        assert "hidden-word" not in redact(f"401 for https://me:hidden-word@host/x and {url}", found.secrets)
+        assert "hidden-word" not in repr(found)
+
     def test_are_not_in_the_representation(self) -> None:
         assert "word" not in repr(read(self.TEXT))
         assert "123456" not in repr(read(self.TEXT))
