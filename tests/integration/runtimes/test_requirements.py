@@ -10,8 +10,10 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,56 @@ async def test_a_private_wheel_in_plugins_zip_without_the_registry(base: Runtime
         assert says(base, key, "import private_thing; print(private_thing.x)") == "42"
         shutil.rmtree(base.layout.runtime(key))
     assert {path.name for path in trace.iterdir()} == {str(READER.uid if READER.uid is not None else os.geteuid())}
+
+
+@pytest.fixture
+def private_index(folder: Path) -> Iterator[tuple[str, set[str]]]:
+    """An index that asks for a login, with one package; its URL without the login, and the paths that were served."""
+    made = wheel(folder, "private_thing", {"private_thing.py": "x = 42\n"}, requires="requests")
+    link = f'<a href="/files/{made.name}">{made.name}</a>'
+    pages = {"/simple/private-thing/": link.encode(), f"/files/{made.name}": made.read_bytes()}
+    expected = f"Basic {base64.b64encode(b'me:hidden-word').decode()}"
+    served = set[str]()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, *, whole: bool) -> None:
+            known = self.headers.get("Authorization") == expected
+            body = pages.get(self.path, b"") if known else b""
+            self.send_response(200 if body else 404 if known else 401)
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if whole and body:
+                self.wfile.write(body)
+                served.add(self.path)
+
+        def do_GET(self) -> None:
+            self.answer(whole=True)
+
+        def do_HEAD(self) -> None:
+            self.answer(whole=False)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}/simple", served
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("option", ["--index-url", "--extra-index-url"])
+def test_a_private_index(base: Runtime, private_index: tuple[str, set[str]], option: str) -> None:
+    url, served = private_index
+    found = extension(base, f"{option} http://me:hidden-word@{url}\nprivate-thing\n")
+    assert dict(found.resolution.packages) == {"private-thing": "1.0"}
+    assert "hidden-word" not in found.resolution.lock
+    assert served
+    with pytest.raises((Permanent, Temporary)) as failure:
+        extension(base, f"{option} http://me:other-word@{url}\nprivate-thing\n")
+    assert "other-word" not in str(failure.value) + getattr(failure.value, "detail", "")
 
 
 async def test_airflow_must_start_with_it(base: Runtime, folder: Path) -> None:
