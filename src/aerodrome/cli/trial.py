@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,10 @@ async def ensure_runtime(layout: Layout, version: str, steps: Progress) -> Runti
 async def _build(layout: Layout, version: str, python: str, steps: Progress, step: str) -> None:
     """Run the job until Airflow can start; what it would go on to compile can wait for an environment."""
     job = await asyncio.create_subprocess_exec(
-        *build.argv(layout, version, python), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *build.argv(layout, version, python),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     assert job.stdout is not None  # noqa: S101  PIPE was asked for
     assert job.stderr is not None  # noqa: S101
@@ -65,13 +69,11 @@ async def _build(layout: Layout, version: str, python: str, steps: Progress, ste
                 return
             if found:
                 steps.said(step, found.text)
-        *detail, last = (await job.stderr.read()).decode(errors="replace").strip().splitlines() or [
-            f"{step} can't be made"
-        ]
-        raise Permanent(last, "\n".join(detail))
+        said = (await job.stderr.read()).decode(errors="replace").strip().splitlines()
+        raise Permanent(said[-1] if said else f"{step} can't be made.", "\n".join(said[:-1]))
     finally:
         if job.returncode is None:
-            job.terminate()
+            os.killpg(job.pid, signal.SIGKILL)  # with what it compiles by; safe at any moment
         await job.communicate()
 
 
