@@ -19,7 +19,9 @@ from aerodrome.cli import room
 from aerodrome.cli.demo import demo
 from aerodrome.cli.env import env_app
 from aerodrome.cli.output import err
+from aerodrome.cli.requirements import requirements_app
 from aerodrome.cli.runtimes import runtimes_app
+from aerodrome.cli.startup import startup_app
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.layout import Layout
 from aerodrome.settings import Settings
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 room.register(app)
 app.add_typer(env_app)
+app.add_typer(requirements_app)
+app.add_typer(startup_app)
 app.add_typer(runtimes_app)
 app.command("demo")(demo)
 

@@ -119,14 +119,14 @@ def _install(
     moved = ("-s", str(fresh), "-p", str(target))
     _compile(fresh, "-x", _LATE, *moved, workers=min(4, os.cpu_count() or 1))
     (fresh / ".lock").unlink(missing_ok=True)  # uv's own, which anybody could write
-    _move_scripts(fresh / "bin", fresh, target)
+    move_scripts(fresh / "bin", fresh, target)
     inventory.complete(fresh, key)
     if put_in_place(fresh, target):
         report("clean", 99, "Removing what was there before")
         shutil.rmtree(fresh)
 
 
-def _move_scripts(folder: Path, fresh: Path, target: Path) -> None:
+def move_scripts(folder: Path, fresh: Path, target: Path) -> None:
     """Programs of a virtual environment begin with the path of its interpreter."""
     before, after = os.fsencode(fresh), os.fsencode(target)
     for path in folder.iterdir():

@@ -32,8 +32,13 @@ class UvError(Exception):
         return any(word in self.output.lower() for word in _FULL)
 
 
-def run(arguments: Sequence[str], *, cache: Path, tick: Callable[[], None] | None = None) -> str:
+def run(
+    arguments: Sequence[str], *, cache: Path, tick: Callable[[], None] | None = None, without: Sequence[str] = ()
+) -> str:
     """Run uv to its end, calling `tick` about once a second; return what it printed.
+
+    `without`: variables of our environment that it shall not see. What it writes all may read, unless its folder
+    says otherwise.
 
     Raises:
         UvError: uv ended with an error.
@@ -43,9 +48,10 @@ def run(arguments: Sequence[str], *, cache: Path, tick: Callable[[], None] | Non
         program = find_uv_bin()
     except FileNotFoundError as error:
         raise Permanent(f"uv is missing beside this Python ({error}); install Aerodrome again.") from error
-    command = [program, *arguments, "--cache-dir", str(cache), "--no-python-downloads", "--no-progress"]
+    fewer = ["env", *(f"--unset={name}" for name in without)] if without else []
+    command = [*fewer, program, *arguments, "--cache-dir", str(cache), "--no-python-downloads", "--no-progress"]
     with tempfile.TemporaryFile() as output:  # a file: a pipe that nobody empties would stop uv
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, umask=0o022)
         try:
             while True:
                 try:

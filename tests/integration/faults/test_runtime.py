@@ -179,7 +179,7 @@ def test_what_runs_in_it_never_misses_a_file(small: Small) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "after"),
-    [("_replace_wrong", False), ("_move_scripts", True), ("put_in_place", False), ("put_in_place", True)],
+    [("_replace_wrong", False), ("move_scripts", True), ("put_in_place", False), ("put_in_place", True)],
 )
 def test_a_rebuild_that_was_killed_is_done_again(
     small: Small, monkeypatch: pytest.MonkeyPatch, moment: str, after: bool
