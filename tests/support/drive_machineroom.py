@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aerodrome.cli import main, starting
 from aerodrome.layout import Layout
@@ -38,8 +41,20 @@ def other_usual_ports(bind: str) -> tuple[ports.Listener, ...]:
     )
 
 
+def choose_slowly(*arguments: Any) -> dict[str, ports.Choice]:
+    """With a pause after ports were chosen, for what can happen before they are taken."""
+    chosen = choose(*arguments)
+    if folder := os.environ.get("AERODROME_TEST_PAUSE"):
+        Path(folder, "chosen").touch()
+        deadline = time.monotonic() + 60
+        while not Path(folder, "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return chosen
+
+
 comeback = (sys.executable, str(Path(__file__).resolve()), "up", "--detach")
 usual, ports.listeners = ports.listeners, other_usual_ports
+choose, ports.choose = ports.choose, choose_slowly
 starting.up = partial(room.up, control_program=stand_in, comeback=comeback)
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,12 @@ class House:
     def run(self, *arguments: str, code: int = 0) -> str:
         """A command to its end; its exit code is checked."""
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=300)
+        try:
+            output, _ = process.communicate(timeout=300)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
         assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{output}"
         return output
 
@@ -126,6 +132,16 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 30) ->
 def kill_and_wait(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not alive(pid), f"the end of process {pid}")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that hangs for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def answers(port: int) -> bool:

@@ -19,11 +19,13 @@ from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.progress import Progress, timed
 from aerodrome.machineroom.threads import to_its_end
 from aerodrome.machineroom.waiting import Check, PortLost, http_check, once, until_healthy
-from aerodrome.supervision import Program, Supervisor, end_leftovers, leftovers, read_on
+from aerodrome.supervision import Program, ProgramPhase, Supervisor, end_leftovers, leftovers, read_on
 
 _RECOVERY = 600.0  # seconds that a server may take to recover its data after a crash
 _PORT_ATTEMPTS = 3  # when another installation starts in the same second
 _PATIENCE = 90.0  # seconds for everything else
+_LOOK = 0.1
+_RESTLESS = {ProgramPhase.BACKOFF, ProgramPhase.EXITED}  # supervisord starts it again within seconds
 _PORT_OF = {
     postgres.NAME: ("postgres_port",),
     valkey.NAME: ("valkey_port",),
@@ -93,7 +95,7 @@ async def _up(
     control_program: control.Control,
     guarding: Program,
 ) -> Up:
-    living = await living_programs(layout)
+    living = await _settled(layout)
     if not living:
         await _clear_leftovers(layout, progress)
         await asyncio.to_thread(programs.sweep, layout)
@@ -114,6 +116,20 @@ async def _up(
     await _start_control(room, control_program(layout, installation, surroundings))
     await supervisor.start_waiting()
     return Up(installation, control.NAME in (living or ()))
+
+
+async def _settled(layout: Layout) -> frozenset[str] | None:
+    """As `living_programs`, when none is about to be started on its port of last time while we choose another."""
+    while (living := await living_programs(layout)) is not None:
+        states = await Supervisor(layout, load(layout).supervisor_password).states()
+        phases = {name: states[name].phase for name in _PORT_OF if name in states}
+        if not _RESTLESS & set(phases.values()):
+            return living
+        for name, phase in phases.items():
+            if phase is ProgramPhase.BACKOFF:
+                await _take_away(layout, name)
+        await asyncio.sleep(_LOOK)
+    return living
 
 
 async def _take_away(layout: Layout, program: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from aerodrome.errors import Temporary
@@ -11,9 +12,11 @@ from aerodrome.machineroom import control, draining
 from aerodrome.machineroom.installation import load
 from aerodrome.machineroom.lock import only_us
 from aerodrome.machineroom.progress import Progress
-from aerodrome.supervision import ProgramPhase, Supervisor, end_leftovers, leftovers, read_on
+from aerodrome.supervision import ProgramPhase, Supervisor, daemon, end_leftovers, leftovers, read_on
+from aerodrome.supervision.files import Files
 
 _LOOK = 0.5  # seconds
+_ENDING = 10.0  # seconds that supervisord may take to end once its programs have
 _STOPPED = (ProgramPhase.STOPPING, ProgramPhase.STOPPED)
 _LIVING = (ProgramPhase.STARTING, ProgramPhase.RUNNING)
 
@@ -25,14 +28,14 @@ async def down(layout: Layout, progress: Progress, still: Callable[[list[str]], 
     the workers drain on, the servers they need stay, and another `down` or `up` goes on from there.
 
     Raises:
-        Permanent: there is no installation. Temporary: supervisord doesn't answer.
+        Permanent: there is no installation. Temporary: supervisord runs, but doesn't answer.
     """
     installation = await asyncio.to_thread(load, layout)
     supervisor = Supervisor(layout, installation.supervisor_password)
     if now:  # doesn't wait for a `down` that drains: it is how that is cut short
         return await _kill(layout, supervisor)
     async with only_us(layout, "down", progress.notice):
-        ran = await supervisor.alive()
+        ran = await _answers(layout, supervisor)
         if ran:
             draining.begin(layout)
             guard = asyncio.create_task(_end_who_restarts(supervisor))
@@ -41,6 +44,22 @@ async def down(layout: Layout, progress: Progress, still: Callable[[list[str]], 
             finally:
                 guard.cancel()
         return await _wait_for_leftovers(layout, still) or ran
+
+
+async def _answers(layout: Layout, supervisor: Supervisor) -> bool:
+    """Whether there is a supervisord to be asked; one that another command is ending is waited for."""
+    files, deadline = Files.of(layout), time.monotonic() + _ENDING
+    while not await supervisor.alive():
+        pid = await asyncio.to_thread(daemon.owner, files)
+        if pid is None:
+            return False
+        if time.monotonic() > deadline:
+            raise Temporary(
+                f"The process supervisor (process {pid}) runs, but doesn't answer: nothing was stopped. If it says the "
+                f"same again, end it with `kill -9 {pid}` and run `aerodrome down` once more."
+            )
+        await asyncio.sleep(_LOOK)
+    return True
 
 
 async def _end_who_restarts(supervisor: Supervisor) -> None:
@@ -60,7 +79,7 @@ async def _end_who_restarts(supervisor: Supervisor) -> None:
 
 
 async def _kill(layout: Layout, supervisor: Supervisor) -> bool:
-    ran = await supervisor.alive()
+    ran = await _answers(layout, supervisor)
     if ran:
         await supervisor.kill(control.NAME)  # first: it would start again what is ended
         await supervisor.shutdown(force=True)

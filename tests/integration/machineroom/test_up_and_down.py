@@ -16,7 +16,7 @@ import redis
 
 from aerodrome.supervision import daemon
 from aerodrome.supervision.files import Files
-from support.house import House, alive, answers, eventually, kill_and_wait, put
+from support.house import House, alive, answers, eventually, kill_and_wait, put, stopped
 
 MACHINE_ROOM = {"guard", "postgres", "valkey", "cloud", "server"}
 
@@ -133,6 +133,18 @@ def test_kill_9_loses_nothing(house: House) -> None:
     assert read(house) == ["one", "two", "three"]
     survivors = [name for name, program in after.items() if alive(program["pid"])]
     assert survivors == [], "an old server runs beside the new one"
+
+
+def test_down_says_when_nothing_can_be_stopped(house: House) -> None:
+    house.run("up", "--detach")
+    pid = house.supervisor_pid()
+    with stopped(pid):
+        output = house.run("down", "--now", code=1)
+    assert f"process {pid}) runs, but doesn't answer: nothing was stopped" in output
+    assert f"`kill -9 {pid}`" in output
+    assert house.status()["running"] is True
+    house.run("down", "--now")
+    assert house.status()["running"] is False
 
 
 def test_two_installations_side_by_side(make_house: Callable[..., House]) -> None:
