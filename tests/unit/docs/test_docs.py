@@ -51,16 +51,26 @@ def test_a_row_that_claims_something_names_a_test_that_exists(feature: str, stat
         assert function in functions_in(ROOT / file), f"{feature}: {file} has no {function}"
 
 
-def test_every_operation_and_output_field_of_the_model_has_a_row() -> None:
+def names_of_the_model() -> Iterator[str]:
+    """Operations, their errors, the members of calls and answers, and those of an environment."""
     from botocore.loaders import Loader
     from botocore.model import ServiceModel, StructureShape
 
     model = ServiceModel(Loader().load_service_model("mwaa", "service-2"), "mwaa")
     environment = model.shape_for("Environment")
     assert isinstance(environment, StructureShape)
+    yield from environment.members
+    for name in model.operation_names:
+        operation = model.operation_model(name)
+        yield name
+        yield from (error.name for error in operation.error_shapes)
+        for shape in (operation.input_shape, operation.output_shape):
+            yield from shape.members if shape is not None else ()
+
+
+def test_every_operation_error_and_field_of_the_model_has_a_row() -> None:
     text = "\n".join(feature for feature, _, _ in compatibility_rows())
-    missing = [name for name in [*model.operation_names, *environment.members] if f"`{name}`" not in text]
-    assert missing == []
+    assert sorted({name for name in names_of_the_model() if f"`{name}`" not in text}) == []
 
 
 def test_every_setting_is_documented_with_its_description() -> None:
