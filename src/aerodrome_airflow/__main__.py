@@ -27,8 +27,9 @@ def main(arguments: list[str]) -> None:
         sys.stderr.write(f"{code}\n")
         code = 1
     atexit._run_exitfuncs()  # children are ended and logs are flushed, as at any end
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
     os._exit(code or 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import pwd
 import secrets
@@ -224,6 +225,8 @@ def _component(
     made = airflow_config.build(running.facts, kind)
     places: dict[str, Any] = {name: str(folder / name) for name in ("home", "dags", "plugins", "logs")}
     places |= {"name": f"{slot}-0000", "port": {"web": str(port), "tasks": str(running.tasks_port)}}
+    places["options"] = str(folder / f"{slot}.json")
+    Path(places["options"]).write_text(json.dumps(dict(made.unread)))
     places |= {"shared": {"webserver-1": f"127.0.0.1:{running.tasks_port}"}}
     binaries = layout.runtime(key) / "bin"
     variables = {

@@ -36,6 +36,7 @@ from aerodrome.store.vault import Vault
 from aerodrome.web.limits import ConnectionLimits
 from aerodrome.wire import Wire
 from support.crowds import listening
+from support.mwaa import Subnets
 from support.world import World
 
 ACCOUNT = "100000000001"
@@ -114,6 +115,7 @@ async def plane(database_url: str) -> AsyncIterator[Plane]:
             vault=vault,
             roles=account,
             s3_client=lambda credentials, region: Buckets(),
+            network=Subnets(),
             upstreams=NoServers(),
             sessions=AirflowSessions(),
             rest_throttle=Throttle(),

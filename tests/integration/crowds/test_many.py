@@ -99,9 +99,10 @@ def in_order(events: list[Any]) -> None:
     assert ids == sorted(ids)
     assert times == sorted(times)
     finished = [event["Data"]["step"] for event in events if event["Type"] == "step.finished"]
-    assert sorted(finished) == sorted(step.name for step in RUN_STEPS)
-    for step in RUN_STEPS:
-        assert all(finished.index(need) < finished.index(step.name) for need in step.needs)
+    steps = {step.name: step.needs for step in RUN_STEPS if step.name != "await_endpoints"}  # there are none to make
+    assert sorted(finished) == sorted(steps)
+    for name, needs in steps.items():
+        assert all(finished.index(need) < finished.index(name) for need in needs if need in steps)
 
 
 def longest_wait(looks: list[str]) -> int:
