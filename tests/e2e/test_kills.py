@@ -29,7 +29,7 @@ PROMISED = {
     "dag-processor": 60,
     "triggerer": 60,
     "worker": 60,
-    "everything": 120,
+    "everything": 120,  # for each environment: their processes start beside each other
     "lost": 60,  # Airflow 2: a task that outlived its worker, until it waits for its next try
 }
 RUN = 240  # seconds that a run may take after the last kill
@@ -180,7 +180,7 @@ def kill_supervisord(*targets: Target) -> None:
     wait_for("the machine room", first.status, PROMISED["everything"])
     first.times["supervisord: machine room"] = time.monotonic() - began
     for target, all_well in zip(targets, well, strict=True):
-        wait_for(f"{target.name} to be well", all_well, PROMISED["everything"])
+        wait_for(f"{target.name} to be well", all_well, PROMISED["everything"] * len(targets))
     first.times[f"supervisord: {len(targets)} environments"] = time.monotonic() - began
 
 
@@ -192,7 +192,7 @@ def test_reboot(target: Target, memory: Memory) -> None:
     killed = target.kill_everything(run)
     began = time.monotonic()
     target.site.aerodrome("up", "--detach")
-    wait_for("all to be well", target.all_well(), PROMISED["everything"])
+    wait_for("all to be well", target.all_well(), PROMISED["everything"] * len(versions.VERSIONS))
     target.times["reboot"] = time.monotonic() - began
     target.finish(run, RUN)
     once(target, run, killed=killed)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from aerodrome.domain import versions
 from support import traces
 from support.asking import Attempt, attempts, begin, fresh, release, settled, update, upload
 from support.site import Demo, wait_for
+
+NEWEST = pytest.mark.parametrize("demo", [versions.DEFAULT_VERSION], indirect=True)
 
 
 def components(demo: Demo) -> dict[str, str]:
@@ -56,6 +61,7 @@ def test_workers_come_and_go_without_a_restart(demo: Demo) -> None:
     assert components(demo) == before
 
 
+@NEWEST
 def test_what_airflow_refuses_is_rolled_back_with_its_own_words(demo: Demo) -> None:
     """The old scheduler runs on all the time."""
     before = components(demo)
@@ -71,6 +77,7 @@ def test_what_airflow_refuses_is_rolled_back_with_its_own_words(demo: Demo) -> N
     assert components(demo) == before
 
 
+@NEWEST
 def test_graceful_lets_old_workers_finish_while_new_ones_take_new_tasks(demo: Demo) -> None:
     """Nothing is killed and nothing retried, though everything else is replaced around the task."""
     upload(demo)
