@@ -16,11 +16,6 @@ from aerodrome.machineroom import shell
 from support.site import Demo, Site
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What promises times comes last, when the tests that `make test` runs beside these have mostly ended."""
-    items.sort(key=lambda item: item.path.name == "test_kills.py")
-
-
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """AERODROME_E2E_HOME names an installation that is kept, to try single tests in seconds."""
