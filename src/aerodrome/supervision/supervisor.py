@@ -19,6 +19,7 @@ from aerodrome.supervision.program import Program, ProgramPhase, ProgramState, c
 from aerodrome.supervision.validation import check_runnable
 
 _EXPENDABLE = 500  # programs of this priority or more are killed by a forced shutdown; the machine room never is
+_FORKED = 2.0  # seconds that a program may take from the fork to its launch script
 
 
 class Supervisor:
@@ -287,14 +288,29 @@ class Supervisor:
             self._stop_process(name)
 
     def _stop_process(self, name: str) -> None:
-        """In STOPPING this is NOT_RUNNING: the signal is sent once however often we are called."""
+        """In STOPPING this is NOT_RUNNING: the signal is sent once however often we are called.
+
+        A process that supervisord forked this very moment still handles signals as supervisord does: SIGTERM would be
+        lost on it, and a worker would go on for hours. So it is awaited that the launch script has recorded itself.
+        """
+        deadline = time.monotonic() + _FORKED
+        while self._just_forked(name) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._tolerate("stopProcess", f"{name}:{name}", False, tolerated=(rpc.NOT_RUNNING, rpc.BAD_NAME))
+
+    def _just_forked(self, name: str) -> bool:
+        try:
+            pid = self._rpc.call("getProcessInfo", f"{name}:{name}")["pid"]
+        except rpc.Refused:  # none of that name, or the stop is refused as well and says why
+            return False
+        record = processes.read_record(self._files.record(name))
+        return bool(pid) and (record is None or record.process.pid != pid or record.find() is None)
 
     def _kill(self, name: str) -> None:
         self._stop(name)
-        self._kill_tree(name)
         deadline = time.monotonic() + 10
         while True:
+            self._kill_tree(name)
             try:
                 self._discard(name)
             except Temporary:  # supervisord has yet to notice the death

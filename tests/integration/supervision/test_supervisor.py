@@ -209,6 +209,24 @@ async def test_what_waits_is_started_after_the_rest(home: Home) -> None:
     assert (await supervisor.states())["a"].phase.lives
 
 
+async def test_what_was_started_this_moment_is_killed_too(home: Home) -> None:
+    layout, supervisor = home
+    for number in range(10):
+        assert await supervisor.put(program(layout, f"a{number}", STUBBORN, stop_wait=60))
+        await supervisor.kill(f"a{number}")
+    assert await supervisor.states() == {}
+
+
+async def test_what_was_started_this_moment_hears_the_stop_signal(home: Home) -> None:
+    """Between fork and exec it would be supervisord's own handler that takes it."""
+    layout, supervisor = home
+    names = [f"a{number}" for number in range(10)]
+    for name in names:
+        assert await supervisor.put(program(layout, name, POLITE, stop_wait=3600))
+        await supervisor.stop(name)
+    assert await supervisor.wait_stopped(names, timeout=10) == set()
+
+
 async def test_force_kills_what_ignores_signals(home: Home) -> None:
     layout, supervisor = home
     pid = await up(home, program(layout, "a", STUBBORN, stop_wait=1000))
