@@ -17,9 +17,9 @@ from aerodrome.machineroom.living import living_programs
 from aerodrome.machineroom.lock import only_us
 from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.progress import Progress, timed
-from aerodrome.machineroom.threads import to_its_end
 from aerodrome.machineroom.waiting import Check, PortLost, http_check, once, until_healthy
 from aerodrome.supervision import Program, ProgramPhase, Supervisor, end_leftovers, leftovers, read_on
+from aerodrome.threads import to_its_end
 
 _RECOVERY = 600.0  # seconds that a server may take to recover its data after a crash
 _PORT_ATTEMPTS = 3  # when another installation starts in the same second

@@ -1,4 +1,4 @@
-"""Blocking work that a cancelled command doesn't leave running behind its back."""
+"""Blocking work that whoever is cancelled doesn't leave running behind their back."""
 
 from __future__ import annotations
 
