@@ -40,17 +40,19 @@ check: $(VENV)/.dev ## lint, types, import contracts, docs tests, fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not exhaustive" tests/unit tests/contract
 
 test: check ## everything: check, then the tests with real servers, then with real Airflow
 	@tests/system-packages
-	@$(BIN)/pytest -q -n 2 --dist loadscope tests/integration tests/e2e --ignore tests/e2e/test_kills.py --timeout 900
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m exhaustive tests/unit
+	@$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder tests/integration tests/e2e --ignore tests/e2e/test_kills.py --timeout 900
 	@$(BIN)/pytest -q tests/e2e/test_kills.py --timeout 900 # alone: what is killed is promised back within seconds
 
 bench: $(VENV)/.dev ## measure against peers; ARGS=--quick for one round
 	@$(BIN)/python -m bench.create $(ARGS)
 	@$(BIN)/python -m bench.latency $(if $(findstring --quick,$(ARGS)),--quick)
 	@$(BIN)/python -m bench.cli $(ARGS)
+	@$(BIN)/python -m bench.content $(ARGS)
 
 lock: $(BIN)/uv ## pin the dependencies of pyproject.toml again, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml --output-file requirements/product.txt

@@ -64,29 +64,30 @@ def cold(site: Site, version: str) -> Cold:
     whole = time.monotonic() - started
     site.variables = shell.variables(site.layout, site.installation)
     until("the rest of the bytecode", lambda: any(site.layout.runtimes.glob(f"{version}-*/.compiled")))
-    return Cold(whole, *_phases(_events(site, "demo")))
+    return Cold(whole, *_phases(events(site, "demo")))
 
 
-def _events(site: Site, name: str) -> list[Mapping[str, Any]]:
+def events(site: Site, name: str) -> list[Mapping[str, Any]]:
+    """Its history, oldest first."""
     installation = site.installation
     target = Target(
         installation.endpoint, installation.region, installation.admin_access_key, installation.admin_secret_key
     )
-    events: list[Mapping[str, Any]] = json.loads(answer(target, f"/_aerodrome/environments/{name}/events").body)[
+    found: list[Mapping[str, Any]] = json.loads(answer(target, f"/_aerodrome/environments/{name}/events").body)[
         "Events"
     ]
-    return events
+    return found
 
 
-def _phases(events: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+def _phases(told: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Seconds of the download, and of the build behind it, as the environment's history tells them."""
 
     def first(start: str) -> float:
-        return float(next(event["At"] for event in events if event["Message"].startswith(start)))
+        return float(next(event["At"] for event in told if event["Message"].startswith(start)))
 
-    installed = [event["At"] for event in events if event["Data"].get("step") == "ensure_runtime"][-1]
+    installed = [event["At"] for event in told if event["Data"].get("step") == "ensure_runtime"][-1]
     download, build = first("Downloading Airflow"), first("Compiling")
-    ready = next((event["At"] for event in events if event["Message"].startswith("Runtime ")), installed)
+    ready = next((event["At"] for event in told if event["Message"].startswith("Runtime ")), installed)
     return build - download, ready - build
 
 

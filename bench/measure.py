@@ -97,7 +97,7 @@ class Figure:
 
     @property
     def form(self) -> str:
-        return {"s": ".1f", "MB": ",.0f", "ms": ".2f"}[self.unit]
+        return {"s": ".1f", "MB": ",.0f", "ms": ".2f", "CPU s/min": ".2f", "requests/min": ".0f"}[self.unit]
 
     @property
     def ratio(self) -> float | None:

@@ -15,7 +15,13 @@ from bench.measure import Figure, Report, Samples
 OURS, THEIRS, LIMIT, TEXT = "#1f6f8b", "#b8b8b8", "#c0392b", "#333333"
 _HALF = 0.38  # height of a bar, where a figure has the height 1
 _LABEL = 0.1  # of the width: what a figure behind a bar takes
-_UNITS = {"s": "seconds", "MB": "10⁶ bytes (PSS)", "ms": "milliseconds"}
+_UNITS = {
+    "s": "seconds",
+    "MB": "10⁶ bytes (PSS)",
+    "ms": "milliseconds",
+    "CPU s/min": "seconds of processor time per minute",
+    "requests/min": "requests per minute",
+}
 
 
 def plot(report: Report, path: Path) -> None:

@@ -74,6 +74,41 @@ class Start:
     memory: float
 
 
+@contextmanager
+def ready(python: Path, version: str) -> Iterator[tuple[Path, httpx.Client, str]]:
+    """A running one: its DAG folder, a client that is signed in, and the path of its API."""
+    major = MAJORS[int(version.partition(".")[0])]
+    home, port = Path(tempfile.mkdtemp(prefix="aero-peer-", dir="/tmp")), free_port()
+    (home / "dags").mkdir()
+    try:
+        with (
+            _running(python, home, major, port),
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,
+        ):
+            until("standalone", lambda: _healthy(http, major))
+            _sign_in(http, home, major)
+            yield home / "dags", http, major.api
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def restarts(python: Path, version: str, rounds: int) -> list[float]:
+    """Seconds from ending a running one, as a new package asks for, until it is healthy again."""
+    major = MAJORS[int(version.partition(".")[0])]
+    home, port, found = Path(tempfile.mkdtemp(prefix="aero-peer-", dir="/tmp")), free_port(), list[float]()
+    (home / "dags").mkdir()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
+            for _ in range(rounds + 1):
+                started = time.monotonic()
+                with _running(python, home, major, port):
+                    until("standalone", lambda: _healthy(http, major))
+                    found.append(time.monotonic() - started)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return found[1:]  # the first made the database
+
+
 def measure(python: Path, version: str) -> Start:
     """Start it from an empty home, run one DAG, end it. `python` is that of the compiled runtime."""
     major = MAJORS[int(version.partition(".")[0])]

@@ -14,22 +14,35 @@ from aerodrome.store.database import Pool, migrate, open_pool
 from support.postgres import running_postgres
 
 ROOT = Path(__file__).parents[1]
+_FIRST = ("e2e", "machineroom", "runtimes")
 _skipped: dict[str, str] = {}  # test without its parameters -> why
 _passed: set[str] = set()
 
 
 class KindScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no py.typed
-    """Tests of parts (tests/integration) and of the whole (tests/e2e) run side by side; each makes what it shares once.
+    """Tests of the whole (tests/e2e) and of each kind of part (tests/integration/KIND) stay together.
 
-    As `--dist loadgroup` would, which pytest 9.2 leaves without effect (pytest-xdist issue 1386).
+    So what they share is made once. As `--dist loadgroup` would, which pytest 9.2 leaves without effect (pytest-xdist
+    issue 1386).
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("/")[1]
+        return _kind(nodeid)
+
+
+def _kind(nodeid: str) -> str:
+    parts = nodeid.split("/")
+    return parts[2] if parts[1] == "integration" else parts[1]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> KindScheduling | None:
     return KindScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, and what makes whole installations isn't beside others that do, if it can be."""
+    rank = {kind: number for number, kind in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(_kind(item.nodeid), len(rank)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

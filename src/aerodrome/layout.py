@@ -117,8 +117,16 @@ class Layout:
         return self.content(environment_id) / "dags"
 
     def plugins(self, environment_id: str) -> Path:
-        """Likewise for plugins."""
+        """Folders of plugins, each named by what is in it and never changed."""
         return self.content(environment_id) / "plugins"
+
+    def objects(self, environment_id: str) -> Path:
+        """Versions of plugins.zip, startup script and requirements.txt, as they were fetched."""
+        return self.content(environment_id) / "objects"
+
+    def own_runtimes(self, environment_id: str) -> Path:
+        """An empty file for each runtime that is the environment's own: written before it is made, removed after it."""
+        return self.content(environment_id) / "runtimes"
 
     def options(self, environment_id: str) -> Path:
         """A file for each component: the options that it doesn't read itself. Written by the control plane."""

@@ -102,7 +102,12 @@ class Settings(BaseSettings):
         None, description="Key of the control plane itself, to assume execution roles with when STS is a real one."
     )
     aws_secret_access_key: SecretStr | None = Field(None, description="The secret of that key.")
-    sync_interval: float = Field(5.0, ge=1, description="Seconds between two looks at an environment's bucket.")
+    sync_interval: float = Field(
+        5.0,
+        ge=1,
+        description="Seconds between two looks at an environment's bucket; more, but 30 at most, if its folder takes "
+        "long to list.",
+    )
     scan_interval: float = Field(10.0, ge=1, description="Seconds between two unprompted looks at every environment.")
     keep_logs: bool = Field(
         True,

@@ -187,7 +187,7 @@ def test_the_history_tells_every_step(demo: Demo) -> None:
 
 def test_mwaa_hook_unmodified(demo: Demo) -> None:
     """The Amazon provider's own hook, in the runtime's own Python, as a DAG elsewhere would use it."""
-    (python,) = demo.site.layout.runtimes.glob("3.3.1-*/bin/python")
+    python, *_ = demo.site.layout.runtimes.glob("3.3.1-*/bin/python")
     script = (
         "from airflow.providers.amazon.aws.hooks.mwaa import MwaaHook\n"
         "hook = MwaaHook(aws_conn_id=None)\n"

@@ -56,6 +56,16 @@ async def ask(
 
 
 class _Server(uvicorn.Server):
+    """Ends when it is told to, and doesn't look for that at intervals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.over = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.over.wait()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -73,5 +83,5 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.should_exit = True
+        server.over.set()
         await task

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -40,6 +41,7 @@ from aerodrome.store.vault import Vault
 from aerodrome.wire import Wire
 from support.asgi import serving
 
+SESSION = boto3.Session()  # one: it reads its data but once
 ACCOUNT = "100000000001"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/mwaa"
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -165,7 +167,7 @@ class House:
         return self._clients[key, region]
 
     def _make_client(self, key: str, region: str, *, checked: bool = True) -> Any:
-        return boto3.Session().client(
+        return SESSION.client(
             "mwaa",
             region_name=region,
             endpoint_url=self.url,
@@ -215,6 +217,12 @@ class House:
                 assert await self.store.update(row, status=status) is not None
 
 
+@cache
+def made_wire(longest_path: int) -> Wire:
+    """One for all tests: it is made of the model alone, which takes a while to read."""
+    return Wire("mwaa", {"RestApiPath": longest_path})
+
+
 @asynccontextmanager
 async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) -> AsyncIterator[House]:
     """The API on that database. `changes`: of the context that operations get."""
@@ -239,7 +247,7 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         strict=False,
     )
     context = replace(context, **changes)
-    wire, verifier = Wire("mwaa", {"RestApiPath": longest_path}), Verifier(account, context.now)
+    wire, verifier = made_wire(longest_path), Verifier(account, context.now)
     door = FrontDoor(
         own=Starlette(),
         mwaa=fold(middleware := build_middleware(wire, verifier), build_operation(wire, context)),

@@ -188,9 +188,17 @@ def let_in(facts: airflow_config.Facts, valkey_url: str) -> None:
 
 @contextlib.contextmanager
 def running_environment(
-    postgres_url: str, valkey_url: str, layout: Layout, key: str, environment_id: str, dags: Mapping[str, str]
+    postgres_url: str,
+    valkey_url: str,
+    layout: Layout,
+    key: str,
+    environment_id: str,
+    dags: Mapping[str, str],
+    *,
+    slots: Mapping[str, ComponentKind] = SLOTS,
+    options: Mapping[str, str] | None = None,
 ) -> Iterator[Environment]:
-    """All five components at once, each in a session of its own, against a clone of the template."""
+    """All components at once, each in a session of its own, against a clone of the template."""
     facts = make_facts(postgres_url, valkey_url, environment_id, split_key(key)[0])
     password = facts.database_url.partition("@")[0].rpartition(":")[2]
     limit = airflow_config.connection_limit(facts)
@@ -206,8 +214,8 @@ def running_environment(
     port = free_port()
     running = Environment(facts, folder, f"http://127.0.0.1:{port}", free_port())
     try:
-        for slot, kind in SLOTS.items():
-            running.processes[slot] = _component(running, layout, key, slot, kind, port)
+        for slot, kind in slots.items():
+            running.processes[slot] = _component(running, layout, key, slot, kind, port, options)
         yield running
     finally:
         for process in running.processes.values():
@@ -219,10 +227,16 @@ def running_environment(
 
 
 def _component(
-    running: Environment, layout: Layout, key: str, slot: str, kind: ComponentKind, port: int
+    running: Environment,
+    layout: Layout,
+    key: str,
+    slot: str,
+    kind: ComponentKind,
+    port: int,
+    options: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
     folder, template = running.folder, running.facts.version.components[kind]
-    made = airflow_config.build(running.facts, kind)
+    made = airflow_config.build(running.facts, kind, options)
     places: dict[str, Any] = {name: str(folder / name) for name in ("home", "dags", "plugins", "logs")}
     places |= {"name": f"{slot}-0000", "port": {"web": str(port), "tasks": str(running.tasks_port)}}
     places["options"] = str(folder / f"{slot}.json")

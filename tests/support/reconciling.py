@@ -18,7 +18,9 @@ from support.world import NOW, SECRETS, World
 
 ROUNDS = 60
 # Every verb of every port that changes the world.
-CHANGES = frozenset({"ensure", "tell", "remove", "forget", "drop", "keep", "record", "update", "delete"})
+CHANGES = frozenset(
+    {"ensure", "make", "tell", "remove", "tidy", "forget", "drop", "keep", "record", "update", "delete"}
+)
 
 
 FOR_ALL = {"AirflowConfigurationOptions": {"core.default_task_retries": "3"}}

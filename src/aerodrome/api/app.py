@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aerodrome.api.call import Call, Handler
 from aerodrome.api.history import PREFIX as HISTORY
 from aerodrome.api.middleware import BODY_LIMIT
+from aerodrome.content.writes import Write, Writes
 from aerodrome.errors import ApiError
 from aerodrome.identity import parse_scope
 from aerodrome.relay import Relay
@@ -41,7 +42,10 @@ _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metric
 
 
 class FrontDoor:
-    """`own` and `history` answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` gets the rest."""
+    """`own` and `history` answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` gets the rest.
+
+    `writes` is told of those to the cloud's S3. The cloud answers a write with success when it is on disk.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class FrontDoor:
         wire: Wire,
         cloud: Relay | None,
         healthy: Callable[[], bool],
+        writes: Writes | None = None,
         body_seconds: float = BODY_SECONDS,
         turn_seconds: float = TURN_SECONDS,
     ) -> None:
@@ -61,6 +66,7 @@ class FrontDoor:
         self._wire = wire
         self._cloud = cloud
         self._healthy = healthy
+        self._writes = writes
         self._body_seconds = body_seconds
         self._turn_seconds = turn_seconds
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -138,6 +144,24 @@ class FrontDoor:
         if self._cloud is None:
             await _send(send, _unavailable("This installation has no embedded cloud: send this call to AWS itself."))
             return
+        write = Write.of(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
+        if write is None or self._writes is None:
+            await self._exchange(self._cloud, scope, receive, send)
+            return
+        writes = self._writes
+        writes.began(write)
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":  # before `send`: the client may be gone
+                writes.ended(write, durable=message["status"] < 400)
+            await send(message)
+
+        try:
+            await self._exchange(self._cloud, scope, receive, watched)
+        finally:
+            writes.ended(write, durable=False)
+
+    async def _exchange(self, cloud: Relay, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def watched(message: Message) -> None:
@@ -146,7 +170,7 @@ class FrontDoor:
             await send(message)
 
         try:
-            await self._cloud.pass_on(scope, receive, watched)
+            await cloud.pass_on(scope, receive, watched)
         except bodies.ClientGone:
             return
         except bodies.Incomplete as error:

@@ -210,7 +210,7 @@ class LocalBackend:
         ports = self._ports.assign(environment_id, component) if with_ports else {}
         if component.unread:
             self._options.write(environment_id, component, user)
-        fill = Placeholders(self._layout, environment_id, component.name, ports, self._ports).fill
+        fill = Placeholders(self._layout, environment_id, component, ports, self._ports).fill
         job = component.kind is ComponentKind.JOB
         return Program(
             name=name,

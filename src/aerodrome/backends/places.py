@@ -220,13 +220,16 @@ class _OnDemand(Mapping[str, str]):
 class Placeholders:
     """Fills in what `domain.component.Component` lists."""
 
-    def __init__(self, layout: Layout, environment_id: str, name: str, ports: Mapping[str, int], places: Ports) -> None:
-        self._name = name
+    def __init__(
+        self, layout: Layout, environment_id: str, component: Component, ports: Mapping[str, int], places: Ports
+    ) -> None:
+        self._name = name = component.name
         self._values: dict[str, Any] = {
             "name": name,
             "home": str(layout.airflow_home(environment_id)),
             "dags": str(layout.dags(environment_id)),
             "plugins": str(layout.plugins(environment_id)),
+            "programs": str(layout.runtime(component.runtime) / "bin"),
             "logs": str(layout.logs(environment_id)),
             "options": str(layout.options(environment_id) / f"{name}.json"),
             "port": {key: str(port) for key, port in ports.items()},

@@ -100,6 +100,8 @@ def describe_event(event: Event, began: float) -> str:
     text = event.message
     if event.type == "step.finished" and "seconds" in event.data:
         text = f"{text} ({float(event.data['seconds']):.1f} s)"
+    if phases := event.data.get("phases"):
+        text = f"{text} ({', '.join(f'{phase} {float(took):.1f} s' for phase, took in phases.items())})"
     if event.type == "status.changed":
         text = f"{event.data.get('from') or '(new)'} -> {event.data.get('to')}"
     if event.actor:

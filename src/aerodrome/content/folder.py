@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,14 +87,21 @@ class VersionedFolder:
             shutil.copy2(source, target)
         return True
 
-    def commit(self, new: Path, manifest: Manifest) -> None:
-        """Put the new version in place. Its manifest is written first: the inode says whether it is in place yet."""
+    def commit(self, new: Path, manifest: Manifest, changed: Iterable[str] = ()) -> None:
+        """Put the new version in place. Its manifest is written first: the inode says whether it is in place yet.
+
+        The files `changed` are dated once more: what parsed them a moment before the exchange has seen the old ones.
+        """
         path = self._versions / f"{self._prefix}{manifest.version}.json"
         aside = path.with_name(f"{path.name}.new")
         aside.write_text(manifest.dump())
         aside.replace(path)
         before = self.current()
-        if put_in_place(new, self.place) and before is not None:
+        exchanged = put_in_place(new, self.place)
+        now = time.time_ns()  # the kernel's own idea of now, for a time that isn't given, is some milliseconds old
+        for name in changed:
+            os.utime(self.place / name, ns=(now, now))
+        if exchanged and before is not None:
             new.rename(self._versions / f"{self._prefix}{before.version}")
         self._prune({manifest.version, before.version if before else ""})
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_SEGMENT = 255  # bytes in one file name, on every Linux file system
 MAX_PATH = 1024  # bytes below the folder; a key is at most this long
+MAX_DEPTH = 100  # parts of a path: whoever removes a tree has a directory open for each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,14 @@ def unusable(path: str) -> str | None:
         return "its name holds an empty path segment"
     if "." in segments or ".." in segments:
         return "its name holds a '.' or '..' path segment"
+    if len(segments) > MAX_DEPTH:
+        return f"it lies more than {MAX_DEPTH} directories deep"
     if any(len(segment.encode()) > MAX_SEGMENT for segment in segments):
         return f"a segment of its name is longer than {MAX_SEGMENT} bytes"
     return None
 
 
-def _hidden_by_directories(files: Mapping[str, Listed]) -> list[str]:
-    directories = {path[:end] for path in files for end, character in enumerate(path) if character == "/"}
-    return sorted(directories & files.keys())
+def _hidden_by_directories(files: Iterable[str]) -> list[str]:
+    """Sorted so that what lies below a path follows it at once; no usable path holds a NUL."""
+    ordered = sorted(files, key=lambda path: path.replace("/", "\0"))
+    return [path for path, following in pairwise(ordered) if following.startswith(f"{path}/")]

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from aerodrome.content.credentials import RoleCredentials, utc_now
+from aerodrome.content.keys import folder_prefix
 from aerodrome.content.s3 import S3, ClientFactory, StaleCredentials
 from aerodrome.content.sync import ContentSync, SyncResult
+from aerodrome.content.writes import Write
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import AerodromeError, Temporary
@@ -20,6 +22,8 @@ from aerodrome.errors import AerodromeError, Temporary
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 60.0  # seconds between two looks at a bucket that keeps failing
+_LONGEST_ROUND = 30.0  # seconds between two looks at a large folder that nothing happens to: MWAA's own interval
+_SHARE = 0.05  # of the time that looks at such a folder may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,9 @@ class ContentLoop:
         patience: float = 10.0,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`interval`: seconds between two looks at one bucket and at the list. `concurrency`: looks at once,
-        not counting those that take longer than `patience` seconds: a slow bucket must not delay the others."""
+        """`interval`: seconds between two looks at one bucket (more if its folder takes long to list) and at the list.
+        `concurrency`: looks at once, not counting those that take longer than `patience` seconds: a slow bucket must
+        not delay the others."""
         self._sync = sync
         self._list_sources = list_sources
         self._credentials = credentials
@@ -104,6 +109,7 @@ class ContentLoop:
         self._runners: dict[str, _Runner] = {}
         self._relist = asyncio.Event()
         self._looked = asyncio.Condition()
+        self._writes: dict[int, Write] = {}  # under way, by identity
 
     async def run(self) -> None:
         """Follow the list of sources until cancelled."""
@@ -127,6 +133,22 @@ class ContentLoop:
             runner.poked.set()
         else:
             self._relist.set()
+
+    def began(self, write: Write) -> None:
+        """Somebody is writing to S3: who is about to put a folder in place waits for the end of it."""
+        self._writes[id(write)] = write
+
+    def ended(self, write: Write, *, durable: bool) -> None:
+        """It is over. `durable`: it succeeded, so look now wherever it may have changed something."""
+        known = self._writes.pop(id(write), None)
+        for runner in self._runners.values() if known and durable and write.changes else ():
+            if write.is_about(runner.source.bucket, folder_prefix(runner.source.prefix)):
+                runner.poked.set()
+
+    def _is_written_to(self, source: Source) -> bool:
+        """From any thread: whether an upload to the source's folder is under way."""
+        writes = list(self._writes.values())
+        return any(write.is_about(source.bucket, folder_prefix(source.prefix)) for write in writes)
 
     def state(self, environment_id: str) -> SyncState:
         """What is known now; an empty state for an environment never heard of."""
@@ -214,17 +236,27 @@ class ContentLoop:
             async with self._looked:
                 runner.looks += 1
                 self._looked.notify_all()
-            pause = min(self._interval * 2 ** min(runner.state.failures, 6), max(_LONGEST_PAUSE, self._interval))
+            pause = self._pause(runner.state)
             with contextlib.suppress(TimeoutError):
                 spread = random.uniform(0.9, 1.1)  # noqa: S311
                 async with asyncio.timeout(pause * spread):
                     await runner.poked.wait()
 
+    def _pause(self, state: SyncState) -> float:
+        """Seconds until the next look that nobody asked for."""
+        if state.failures:
+            return min(self._interval * 2.0 ** min(state.failures, 6), max(_LONGEST_PAUSE, self._interval))
+        idle = state.result is not None and not (state.result.changed or state.result.removed)
+        slow = state.result.took / _SHARE if state.result is not None and idle else 0.0
+        return max(self._interval, min(slow, _LONGEST_ROUND))
+
     async def _look(self, runner: _Runner) -> None:
         source, state = runner.source, runner.state
         try:
             s3 = await self._client(runner)
-            result = await self._sync.sync_dags(source.environment_id, source.bucket, source.prefix, s3)
+            result = await self._sync.sync_dags(
+                source.environment_id, source.bucket, source.prefix, s3, lambda: self._is_written_to(source)
+            )
         except AerodromeError as error:
             if runner.source != source:
                 return  # it was changed meanwhile: what is known is of the new one

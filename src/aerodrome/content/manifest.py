@@ -1,10 +1,10 @@
-"""What a version of a folder is made of, and what differs between it and a listing."""
+"""What a version of a folder is made of."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from aerodrome.content.keys import Listed
 
@@ -22,7 +22,11 @@ class Manifest:
 
     def dump(self) -> str:
         raw = {"format": FORMAT, "version": self.version, "source": self.source, "inode": self.inode}
-        return json.dumps(raw | {"files": {path: asdict(item) for path, item in sorted(self.files.items())}})
+        files = {
+            path: {"key": item.key, "etag": item.etag, "size": item.size, "modified": item.modified}
+            for path, item in sorted(self.files.items())
+        }
+        return json.dumps(raw | {"files": files})
 
     @classmethod
     def parse(cls, text: str) -> Manifest | None:
@@ -35,22 +39,3 @@ class Manifest:
             return cls(str(raw["version"]), str(raw["source"]), int(raw["inode"]), files)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Paths to fetch, to keep and to drop, each sorted."""
-
-    changed: tuple[str, ...]
-    kept: tuple[str, ...]
-    removed: tuple[str, ...]
-
-
-def compare(previous: Mapping[str, Listed], wanted: Mapping[str, Listed]) -> Difference:
-    """What turns `previous` into `wanted`: a file is kept when key, ETag, size and time are all the same."""
-    kept = {path for path, item in wanted.items() if previous.get(path) == item}
-    return Difference(
-        changed=tuple(sorted(wanted.keys() - kept)),
-        kept=tuple(sorted(kept)),
-        removed=tuple(sorted(previous.keys() - wanted.keys())),
-    )

@@ -14,6 +14,7 @@ from aerodrome.content.keys import Listed
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import AerodromeError, Permanent, Temporary
 
+MAX_OBJECTS = 100_000  # below a prefix: a listing lies in the memory that all environments share
 # What stays until somebody changes the bucket, the role or the environment; everything else may pass.
 _PERMANENT = {
     "NoSuchBucket": "the bucket doesn't exist; create it or name another one",
@@ -61,7 +62,7 @@ def list_objects(s3: S3, bucket: str, prefix: str) -> list[Listed]:
     """All objects below the prefix, page by page.
 
     Raises:
-        Permanent: there is no such bucket, or the role may not list it.
+        Permanent: there is no such bucket, the role may not list it, or there are more than `MAX_OBJECTS`.
         Temporary: S3 is away or busy; StaleCredentials when the credentials ran out.
     """
     found: list[Listed] = []
@@ -75,6 +76,11 @@ def list_objects(s3: S3, bucket: str, prefix: str) -> list[Listed]:
             Listed(item["Key"], item["ETag"], int(item["Size"]), int(item["LastModified"].timestamp()))
             for item in page.get("Contents", ())
         ]
+        if len(found) > MAX_OBJECTS:
+            raise Permanent(
+                f"Bucket {bucket}: there are more than {MAX_OBJECTS:,} objects below {prefix!r}. Give the DAGs a folder"
+                " of their own and name that in DagS3Path."
+            )
         if not page.get("IsTruncated"):
             return found
         arguments["ContinuationToken"] = page["NextContinuationToken"]

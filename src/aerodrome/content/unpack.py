@@ -74,6 +74,24 @@ def unpack(archive: Path, folder: Path, name: str = "plugins.zip") -> Tree:
     return Tree(digest, place, len(sizes), sum(sizes.values()))
 
 
+def is_there(folder: Path, digest: str, *, look_closely: bool = False) -> bool:
+    """Whether the tree of that name is there; closely: with every file. Blocking."""
+    if not look_closely:
+        return (folder / digest).is_dir()
+    sizes = _read(folder / f"{digest}.json")
+    return sizes is not None and _is_whole(folder / digest, sizes)
+
+
+def remove(folder: Path, digest: str) -> None:
+    """Remove the tree of that name, which nothing uses. Absent is success; may be killed at any moment. Blocking."""
+    gone = folder / f".{digest}.gone"
+    _tidy(folder)
+    if (folder / digest).is_dir():
+        (folder / digest).rename(gone)
+    (folder / f"{digest}.json").unlink(missing_ok=True)
+    _tidy(folder)
+
+
 def _make(archive: Path, aside: Path, name: str) -> dict[str, int]:
     """Unpack to `aside`, which is left to nobody when that fails; the size of each file by path."""
     if archive.stat().st_size > MAX_BYTES:

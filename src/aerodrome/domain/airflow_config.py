@@ -1,23 +1,25 @@
 """From the facts of an environment to the variables of its components.
 
-Precedence, low to high (mwaa-spec 5.3, 6): opinionated options, the user's `AirflowConfigurationOptions`, essential
-options. What a user may not set is refused by `blocked_options` when it is asked for, and has no effect here. A
-component starts with the options that it reads (`option_readers`), and all essential ones; the others it is told, for
-DAGs that ask. To Airflow an older name of an option is weaker than the newer one: what we would set gives way to both.
+Precedence, low to high (mwaa-spec 5.3, 6): opinionated options, what the startup script exports, the user's
+`AirflowConfigurationOptions`, essential options. What a user may not set is refused by `blocked_options` when it is
+asked for, and has no effect here. A component starts with the options that it reads (`option_readers`), and all
+essential ones; the others it is told, for DAGs that ask. To Airflow an older name of an option is weaker than the newer
+one: what we would set gives way to both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aerodrome.domain import celery_options
-from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, plain, variable
+from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, option_of, plain, variable
 from aerodrome.domain.broker import broker_acl
 from aerodrome.domain.classes import EnvironmentClass
 from aerodrome.domain.component import ComponentKind
 from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.option_readers import relevant
+from aerodrome.domain.products import Content
 from aerodrome.domain.versions import AirflowVersion
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "build",
     "connection_limit",
     "is_reserved",
+    "script_variables",
     "variable",
 ]
 
@@ -38,6 +41,8 @@ _MWAA_COMPONENT = {
     ComponentKind.WEB_SERVER: "webserver",
     ComponentKind.WORKER: "worker",
 }
+_OTHERS = "scheduler"
+_NOTHING = Content("")
 
 # Whose level in `LoggingConfiguration` a component logs with; a worker's own log lines have `celery_logging_level`.
 _LOG_MODULE = {
@@ -92,9 +97,13 @@ class Configuration:
     unread: Mapping[str, str] = field(repr=False)
 
 
-def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None = None) -> Configuration:
+def build(
+    facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None = None, content: Content = _NOTHING
+) -> Configuration:
     """The variables of a component of that kind; JOB stands for migrations and the command line."""
-    chosen = {plain(name): value for name, value in (options or {}).items() if not is_blocked(name.lower())}
+    exports = content.exports.get(_MWAA_COMPONENT.get(kind, _OTHERS), {})
+    asked = {option: value for name, value in exports.items() if (option := option_of(name))} | dict(options or {})
+    chosen = {plain(name): value for name, value in asked.items() if not is_blocked(name.lower())}
     before = facts.version.old_names
     ours = {
         **_opinionated(facts),
@@ -112,12 +121,41 @@ def build(facts: Facts, kind: ComponentKind, options: Mapping[str, str] | None =
     taken = secrets.keys() | templates.keys()
     variables = {variable(name): value for name, value in merged.items()} | _identity(facts, kind) | _aws(facts)
     unread = {variable(name): value for name, value in own.items() if name not in merged}
-    return Configuration(
+    found = Configuration(
         {name: value for name, value in variables.items() if name not in taken},
-        templates,
+        templates | {"AIRFLOW__CORE__PLUGINS_FOLDER": f"{{plugins}}/{content.plugins or 'none'}"},
         secrets,
         {name: value for name, value in unread.items() if name not in taken},
     )
+    return _with_exports(found, exports)
+
+
+def _with_exports(found: Configuration, exports: Mapping[str, str]) -> Configuration:
+    """With those exports that are no options of Airflow: they may change what we set by default, not what is reserved.
+
+    `PATH` has a placeholder for the folder of programs, which depends on the runtime.
+    """
+    taken = found.secrets.keys() | found.templates.keys()
+    others = {
+        name: value
+        for name, value in exports.items()
+        if not (name in taken or is_reserved(name) or option_of(name) is not None)
+    }
+    path = {name: others.pop(name) for name in ("PATH",) if name in others}
+    return replace(
+        found,
+        variables={name: value for name, value in found.variables.items() if name not in others},
+        templates={**found.templates, **path},
+        secrets={**found.secrets, **others},
+    )
+
+
+def script_variables(facts: Facts) -> dict[str, str]:
+    """What a startup script sees: who and where it is, and a way to the execution role's credentials."""
+    found = _identity(facts, ComponentKind.JOB) | _aws(facts)
+    if facts.credentials_token is not None:
+        found["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = facts.credentials_token
+    return found
 
 
 def connection_limit(facts: Facts) -> int:
@@ -217,7 +255,6 @@ def _templates(version: AirflowVersion, kind: ComponentKind) -> dict[str, str]:
         "HOME": "{home}",
         "AIRFLOW_HOME": "{home}",
         "AIRFLOW__CORE__DAGS_FOLDER": "{dags}",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": "{plugins}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": "{logs}",
         **{variable(option): place for option, place in version.places.items()},
     }
@@ -238,7 +275,7 @@ def _identity(facts: Facts, kind: ComponentKind) -> dict[str, str]:
         "AIRFLOW_ENV_NAME": facts.key.name,
         "AIRFLOW_ENV_ID": facts.environment_id,
         "AIRFLOW_VERSION": facts.version.version,
-        "MWAA_AIRFLOW_COMPONENT": _MWAA_COMPONENT.get(kind, "scheduler"),
+        "MWAA_AIRFLOW_COMPONENT": _MWAA_COMPONENT.get(kind, _OTHERS),
         "CUSTOMER_ACCOUNT_ID": facts.key.account,
         "AWS_EXECUTION_ENV": f"Amazon_MWAA_{number}",
         "PYTHONUNBUFFERED": "1",

@@ -187,6 +187,14 @@ def variable(option: str) -> str:
     return f"AIRFLOW__{section}__{name.replace('.', '_')}".upper()
 
 
+def option_of(name: str) -> str | None:
+    """The option that Airflow reads the environment variable for; None when it is none of Airflow's configuration."""
+    _, _, rest = name.partition("AIRFLOW__")
+    section, _, option = rest.partition("__")
+    found = f"{section}.{option}".lower()
+    return found if section and option and variable(found) == name else None
+
+
 def option_faults(options: Iterable[str]) -> list[str]:
     """What is wrong with the names of AirflowConfigurationOptions; values are secrets and none of it."""
     names = sorted(options)

@@ -99,7 +99,8 @@ _OPINIONATED = MappingProxyType(
         # A task outlives a web server's absence of a minute and more (Airflow's: 5 tries, up to 90 s apart).
         "workers.execution_api_retries": "20",
         "workers.execution_api_retry_wait_max": "5",
-        "dag_processor.refresh_interval": "5",
+        # An exchange of the folder is looked at when it happens; this is for what the kernel can't tell.
+        "dag_processor.refresh_interval": "30",
         "dag_processor.bundle_refresh_check_interval": "5",
         "dag_processor.min_file_process_interval": "30",
         "dag_processor.disable_bundle_versioning": "True",

@@ -90,7 +90,8 @@ _ESSENTIAL = MappingProxyType(
 
 _OPINIONATED = MappingProxyType(
     {
-        "scheduler.dag_dir_list_interval": "5",
+        # An exchange of the folder is looked at when it happens; this is for what the kernel can't tell.
+        "scheduler.dag_dir_list_interval": "30",
         "scheduler.min_file_process_interval": "30",
         "scheduler.parsing_cleanup_interval": "30",
     }

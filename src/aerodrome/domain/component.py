@@ -35,8 +35,9 @@ class Component:
     """One thing to run.
 
     `command` and `templates` hold `str.format` placeholders that the backend fills in, since only it knows places:
-    `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{plugins}`, `{logs}` (directories),
-    `{options}` (the file that holds `unread`, a JSON object), `{port[NAME]}` (a port this component listens on),
+    `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{logs}` (directories), `{plugins}` (the directory of
+    all folders of plugins), `{programs}` (that of the runtime's programs), `{options}` (the file that holds `unread`, a
+    JSON object), `{port[NAME]}` (a port this component listens on),
     `{shared[SLOT]}` (host:port at which whoever is in that slot answers on its shared port, `webserver-1` say).
     Literal braces are doubled. `variables`, `secrets`, `unread`: literal.
     """
@@ -48,7 +49,7 @@ class Component:
     command: tuple[str, ...]  # argv; the first word is looked up in the runtime
     variables: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)  # environment variables that never reach argv or a log
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables that never reach argv or a log
     # Variables that DAGs may ask for and the component itself doesn't read: no part of its name, since they may change
     # while it runs (`Backend.tell`). Secret like the others.
     unread: Mapping[str, str] = field(default_factory=dict)

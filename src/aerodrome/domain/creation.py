@@ -17,9 +17,6 @@ _BOTH_MODES_SINCE = (3, 2)  # Airflow's version, mwaa-spec 1.3
 # What a later release brings. Taking it in and doing nothing would be a lie.
 _NOT_YET = {
     "KmsKey": "encryption with a customer's key",
-    "PluginsS3Path": "plugins",
-    "RequirementsS3Path": "requirements",
-    "StartupScriptS3Path": "a startup script",
     "IdentityCenterConfiguration": "IAM Identity Center",
     "Teams": "teams",
 }
@@ -47,6 +44,7 @@ def complete(params: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
         "WeeklyMaintenanceWindowStart": "SUN:03:30",
     }
     given = {name: value for name, value in params.items() if name not in ("Name", "Tags") and value is not None}
+    given = {name: value for name, value in given.items() if value != "" or name not in VERSIONS}
     logging = given.get("LoggingConfiguration", {})
     modules = {name: logging.get(name, {"Enabled": False, "LogLevel": "INFO"}) for name in _LOG_MODULES}
     return {**defaults, **given, "LoggingConfiguration": modules}

@@ -93,3 +93,5 @@ class Environment:
     runtime: str | None = None  # key of the runtime it runs in, whatever a newer release would choose; None: not yet
     revision: int = 0  # part of every component's name: with another one all are new, whatever they are made of
     fallback: Fallback | None = None  # while an update can be rolled back
+    # What was made of its objects, by recipe (`domain.products`); holds secrets.
+    made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)

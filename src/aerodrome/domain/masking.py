@@ -17,7 +17,9 @@ _SHORTEST, _SHORTEST_SECRET = 8, 4
 _BEGINNING = 6  # so many characters of a secret are told by no line that was cut
 _TELLING = re.compile(r"(?i)api_?key|credential|dsn|passphrase|passw|private|pwd|secret_|secret$|token")
 # Words that are everywhere in a log and no secret anywhere; and numbers, unless the name speaks of a secret.
-_PLAIN = re.compile(r"(?i)true|false|none|null|debug|info|warning|error|critical")
+_PLAIN = re.compile(
+    r"(?i)true|false|none|null|debug|info|warning|error|critical|scheduler|webserver|worker|triggerer|dag-processor"
+)
 _NUMBER = re.compile(r"[-+.,\d]*")
 
 

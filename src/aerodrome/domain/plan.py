@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
-from aerodrome.domain import airflow_config, classes, versions
+from aerodrome.domain import airflow_config, classes, products, versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.secrets import EnvironmentSecrets
@@ -35,7 +35,7 @@ class Site:
 class Plan:
     """All that an environment needs, by name. Equal inputs give equal plans, names included."""
 
-    runtime: str
+    runtime: str  # the one without additions: what an environment's own is made of, and its database cloned for
     components: tuple[Component, ...]
     tool: Component  # the shape of a one-off `airflow …` command: its command is replaced
     connection_limit: int  # of the environment's database role
@@ -68,12 +68,12 @@ def database_url(environment_id: str, secrets: EnvironmentSecrets, address: str)
 
 
 def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, runtime: str) -> Plan:
-    """The plan of an environment in the runtime of that key.
+    """The plan of an environment in the runtime of that key, or in what its requirements made of it.
 
     Raises:
         Permanent: the version or class is unknown to this release.
     """
-    facts = _facts(environment, secrets, site)
+    facts, content = _facts(environment, secrets, site), products.content(environment, runtime)
     options = environment.desired.get("AirflowConfigurationOptions") or {}
     counts = {
         ComponentKind.WEB_SERVER: environment.desired["MinWebservers"],
@@ -84,12 +84,12 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
     }
     components = []
     for kind, template in facts.version.components.items():
-        configuration = airflow_config.build(facts, kind, options)
+        configuration = airflow_config.build(facts, kind, options, content)
         draft = Component(
             name="",
             slot="",
             kind=kind,
-            runtime=runtime,
+            runtime=content.runtime,
             command=template.command,
             variables={**configuration.variables, **site.variables},
             templates=configuration.templates,
@@ -103,18 +103,23 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
         components += [
             name_component(replace(draft, slot=f"{kind}-{n}"), environment.revision) for n in range(1, counts[kind] + 1)
         ]
-    configuration = airflow_config.build(facts, ComponentKind.JOB, options)
+    configuration = airflow_config.build(facts, ComponentKind.JOB, options, content)
     tool = Component(
         name="tool",
         slot="tool",
         kind=ComponentKind.JOB,
-        runtime=runtime,
+        runtime=content.runtime,
         command=versions.airflow_command("version"),
         variables={**configuration.variables, **site.variables},
         templates=configuration.templates,
         secrets=configuration.secrets,
     )
     return Plan(runtime, tuple(components), tool, _connection_limit(environment, secrets, site))
+
+
+def script_variables(environment: Environment, secrets: EnvironmentSecrets, site: Site) -> dict[str, str]:
+    """What a startup script sees of its environment, besides who it runs for; secrets among it."""
+    return airflow_config.script_variables(_facts(environment, secrets, site))
 
 
 def _connection_limit(environment: Environment, secrets: EnvironmentSecrets, site: Site) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from aerodrome.domain import creation
+from aerodrome.domain import creation, products
 from aerodrome.domain.environment import Environment, Fallback, LastUpdate, Status
 from aerodrome.domain.objects import VERSIONS
 from aerodrome.errors import validation_error
@@ -113,6 +113,7 @@ class Update:
             "desired": self.apply(environment.desired),
             "last_update": LastUpdate("PENDING", now, source=SOURCE, strategy=self.strategy),
             "fallback": Fallback(environment.runtime, environment.revision),
+            "made": products.in_use(environment),
         }
         if not self.members:
             changes |= {"runtime": None, "revision": environment.generation + 1}
@@ -136,6 +137,14 @@ def check_immutable(body: Mapping[str, Any]) -> None:
         faults.append("Tags: are changed with TagResource and UntagResource; leave them out.")
     if faults:
         raise validation_error("Invalid request provided: " + " ".join(faults))
+
+
+def in_force(environment: Environment) -> Environment:
+    """The environment as it runs: as before an update that may yet be undone."""
+    if environment.fallback is None or environment.applied is None:
+        return environment
+    before = environment.fallback
+    return replace(environment, desired=environment.applied, runtime=before.runtime, revision=before.revision)
 
 
 def roll_back(environment: Environment) -> dict[str, Any]:

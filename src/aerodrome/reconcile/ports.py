@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from aerodrome.backends.base import Backend
 from aerodrome.domain.component import Component, ComponentState
 from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.plan import Plan
+from aerodrome.domain.products import Part, Product
 from aerodrome.domain.secrets import EnvironmentSecrets
 
 
@@ -86,6 +87,48 @@ class Content(Protocol):
     async def drop(self, environment_id: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Under way; `why` is for people."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Made. `told`: what a person should know, without any value; `took`: seconds by phase, of what was done now."""
+
+    product: Product = field(repr=False)
+    told: str = ""
+    took: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objects(Protocol):
+    """What is made of an environment's plugins.zip, startup script and requirements.txt: beside what there is."""
+
+    async def make(
+        self, environment: Environment, secrets: EnvironmentSecrets, part: Part, *, suspicious: bool = False
+    ) -> Making | Made:
+        """The part's product, there and whole, of an environment that names the object; returns at once.
+
+        The product that the environment has already is mended, never changed. `suspicious`: something of the
+        environment ended by itself, so have a close look.
+
+        Raises:
+            Permanent: the object is gone, or can't become what it should; the message says why.
+            Temporary: it can't be made now.
+        """
+        ...
+
+    async def tidy(self, environment: Environment) -> None:
+        """Remove what nothing uses of an environment whose every process is the plan's."""
+        ...
+
+    async def drop(self, environment_id: str) -> None:
+        """End the making and remove what there is, of an environment of which nothing runs."""
+        ...
+
+
 class Routes(Protocol):
     """The gateway's way to an environment's web server."""
 
@@ -135,6 +178,7 @@ class Services:
     databases: Databases
     brokers: Brokers
     content: Content
+    objects: Objects
     routes: Routes
     health: Health
     endpoints: Endpoints

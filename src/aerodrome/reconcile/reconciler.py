@@ -130,6 +130,9 @@ class Reconciler:
             return None
         if result.converged:
             return await self._converged(environment)
+        if result.made:
+            await self._store.update(environment, made={**environment.made, **result.made})
+            return 0.0
         if environment.fallback is not None and "check_health" in result.done:
             # From here on nothing is rolled back: what ran before may go.
             event = NewEvent("update.applied", "Every component runs as the update wants it; the old ones go")
@@ -231,7 +234,9 @@ class Reconciler:
                     continue  # the new status says it
                 why, event = result.waiting[step.name].why, result.waiting[step.name].event
                 if event is not None and told.events.get(step.name) != event:
-                    await self._journal.record(environment, *event, {"step": step.name})
+                    await self._journal.record(
+                        environment, *event, {"step": step.name, **result.waiting[step.name].data}
+                    )
                     told.events[step.name] = event
                 told.since.setdefault(step.name, now)
                 if environment.status in _SETTLED and step.name in told.done:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aerodrome.domain.environment import Status
+from aerodrome.domain.products import Product
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.reconcile.scope import Done, Scope, Step, Wait
 
@@ -38,6 +39,11 @@ class Result:
     def status(self) -> Status | None:
         """What the environment is while it waits; None: what it was."""
         return next((wait.status for wait in self.waiting.values() if wait.status is not None), None)
+
+    @property
+    def made(self) -> dict[str, Product]:
+        """Products that are new, by recipe."""
+        return {recipe: product for wait in self.waiting.values() for recipe, product in wait.made.items()}
 
     @property
     def reasons(self) -> str:

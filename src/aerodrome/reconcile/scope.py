@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aerodrome.domain.component import ComponentState
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan
+from aerodrome.domain.products import Product
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.reconcile.ports import Services
 
@@ -27,13 +28,15 @@ class Done:
 class Wait:
     """Look again after `seconds`; `why` is for people. `event`: (type, message) of what is told once, besides.
 
-    `status`: what the environment is while it waits for this.
+    `status`: what the environment is while it waits for this. `made`: products to be written down, by recipe.
     """
 
     seconds: float
     why: str
     event: tuple[str, str] | None = None
     status: Status | None = None
+    made: Mapping[str, Product] = field(default_factory=dict, repr=False)
+    data: Mapping[str, object] = field(default_factory=dict)  # of the event
 
 
 Outcome = Done | Wait

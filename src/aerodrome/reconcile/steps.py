@@ -13,6 +13,7 @@ from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Status
 from aerodrome.domain.update import Strategy
 from aerodrome.errors import Permanent
+from aerodrome.reconcile import making
 from aerodrome.reconcile.scope import Done, Outcome, Scope, Step, Wait
 from aerodrome.runtimes.progress import latest
 
@@ -250,27 +251,37 @@ RUN_STEPS = (
     Step("ensure_template", "Metadata schema prepared", ensure_template, ("ensure_runtime",)),
     Step("ensure_database", "Metadata database cloned", ensure_database, ("ensure_template",)),
     Step("ensure_broker", "Broker user made", ensure_broker),
+    *making.RUN_STEPS,
     # Last of what needs no component: whoever is told to make endpoints needn't wait for anything else then.
     Step(
         "await_endpoints",
         "VPC endpoints there",
         await_endpoints,
-        ("ensure_database", "ensure_broker", "sync_content"),
+        ("ensure_database", "ensure_broker", "sync_content", "install_requirements"),
     ),
     Step(
         "ensure_components",
         "Components started",
         ensure_components,
-        ("ensure_runtime", "ensure_database", "ensure_broker", "sync_content", "await_endpoints"),
+        (
+            "ensure_runtime",
+            "ensure_database",
+            "ensure_broker",
+            "sync_content",
+            "install_requirements",
+            "await_endpoints",
+        ),
     ),
     Step("check_health", "All components healthy", check_health, ("ensure_components", "ensure_route")),
     Step("remove_strays", "Old components gone", remove_strays, ("check_health",)),
+    making.TIDY_STEP,
 )
 
 STOP_STEPS = (
     Step("drop_route", "Gateway route removed", drop_route),
     Step("drop_content", "Synchronisation stopped", drop_content),
     Step("stop_components", "Components stopped", stop_components),
+    making.DROP_STEP,
 )
 
 REMOVE_STEPS = (
@@ -278,5 +289,10 @@ REMOVE_STEPS = (
     Step("drop_broker", "Broker user and keys removed", drop_broker, ("stop_components",)),
     Step("drop_database", "Metadata database dropped", drop_database, ("stop_components",)),
     Step("keep_logs", "Logs kept", keep_logs, ("stop_components",)),
-    Step("forget", "Files and system user removed", forget, ("stop_components", "drop_content", "keep_logs")),
+    Step(
+        "forget",
+        "Files and system user removed",
+        forget,
+        ("stop_components", "drop_content", "drop_objects", "keep_logs"),
+    ),
 )

@@ -32,8 +32,10 @@ from aerodrome.runtimes.constraints import pins
 from aerodrome.runtimes.key import MARKER, is_ready, lock_text, split_key
 from aerodrome.runtimes.requirements import Requirements
 from aerodrome.runtimes.resolve import Resolution, run, source_lines
-from aerodrome.runtimes.sources import translate
+from aerodrome.runtimes.scratch import scratch
+from aerodrome.runtimes.sources import cache_of, translate
 from aerodrome.supervision.once import Command, run_once
+from aerodrome.threads import to_its_end
 
 _RECIPE = "1"  # grows when the way of making one changes what comes out
 _START = 120.0  # seconds in which Airflow must say its version
@@ -69,30 +71,31 @@ class Reader:
     gid: int | None = None
 
 
-async def make(layout: Layout, extension: Extension, reader: Reader) -> Path:
+async def make(layout: Layout, extension: Extension, reader: Reader, *, after_damage: bool = False) -> Path:
     """Make the runtime aside, to be tried and then put in place; return where. The caller has the lock.
+
+    `after_damage`: the cache shares its files, so it isn't trusted either.
 
     A call that was killed leaves rubbish, which the next one removes; one that is cancelled ends first.
 
     Raises:
         Permanent: a package can't be installed.
-        Temporary: an index is out of reach, or the disk is full.
+        Temporary: an index is out of reach, the disk is full, or damaged packages stay in the cache.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(_make, layout, extension, reader))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait((work,))  # the lock must outlive the thread
-        raise
+    return await to_its_end(_make, layout, extension, reader, after_damage=after_damage)  # the lock must outlive it
 
 
-def _make(layout: Layout, extension: Extension, reader: Reader) -> Path:
+def _make(layout: Layout, extension: Extension, reader: Reader, *, after_damage: bool) -> Path:
     base, fresh = layout.runtime(extension.base), aside(layout, extension.key)
     try:
         if fresh.exists():
             shutil.rmtree(fresh)
         _clone(base, fresh, reader)
         _install(layout, extension, fresh)
+        if after_damage and _clean_cache(layout, extension, fresh):
+            shutil.rmtree(fresh)
+            _clone(base, fresh, reader)
+            _install(layout, extension, fresh)
         target = layout.runtime(extension.key)
         move_scripts(fresh / "bin", base, target)
         _compile(layout, extension, fresh, target)
@@ -116,7 +119,7 @@ async def ensure(layout: Layout, extension: Extension, reader: Reader) -> str:
     with only_maker(layout, key):
         if await asyncio.to_thread(_is_whole, layout, key):
             return key
-        fresh = await make(layout, extension, reader)
+        fresh = await make(layout, extension, reader, after_damage=is_ready(layout, key))
         try:
             await try_start(layout, fresh, split_key(key)[0], reader)
             await asyncio.to_thread(put_in_place, fresh, layout.runtime(key))
@@ -156,6 +159,23 @@ def sweep(layout: Layout) -> None:
             shutil.rmtree(path)
 
 
+def remove(layout: Layout, key: str) -> None:
+    """Remove the runtime, in which nothing runs, and what a maker of it left. Absent is success. Blocking.
+
+    Raises:
+        Temporary: somebody is making it.
+    """
+    place, rubbish = layout.runtime(key), aside(layout, key)
+    layout.runtimes.mkdir(parents=True, exist_ok=True)
+    with only_maker(layout, key):
+        if rubbish.exists():
+            shutil.rmtree(rubbish)
+        if place.exists():
+            place.rename(rubbish)  # a half-removed one has no name of a runtime
+            shutil.rmtree(rubbish)
+        (layout.runtimes / f".{key}.lock").unlink(missing_ok=True)
+
+
 def _clone(base: Path, fresh: Path, reader: Reader) -> None:
     """The base's folders, and links to its files."""
     shutil.copytree(base, fresh, symlinks=True, copy_function=_link)
@@ -175,11 +195,11 @@ def _link(source: str, target: str) -> None:
 
 
 def _install(layout: Layout, extension: Extension, fresh: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="aerodrome-requirements-") as name:
+    with scratch(layout) as folder:
         pinned = [translate(line, extension.folders) for line in extension.resolution.lock.splitlines()]
         lines = [*source_lines(extension.wanted, extension.folders), *pinned]
-        write_file(Path(name, "lock.txt"), "".join(f"{line}\n" for line in lines))
-        words = ["pip", "install", "--requirements", str(Path(name, "lock.txt")), "--prefix", str(fresh)]
+        write_file(folder / "lock.txt", "".join(f"{line}\n" for line in lines))
+        words = ["pip", "install", "--requirements", str(folder / "lock.txt"), "--prefix", str(fresh)]
         words += ["--python", str(layout.runtime(extension.base) / "bin" / "python")]
         words += ["--no-deps", "--only-binary", ":all:", "--quiet"]
         words += ["--require-hashes"] if all("--hash=" in line for line in pinned) else []
@@ -193,9 +213,38 @@ def _install(layout: Layout, extension: Extension, fresh: Path) -> None:
                 (root / ".lock").unlink(missing_ok=True)  # uv's own, which anybody could write
 
 
+def _clean_cache(layout: Layout, extension: Extension, fresh: Path) -> bool:
+    """Whether packages were damaged in the cache too; then they are no longer in it, and are fetched anew.
+
+    Raises:
+        Temporary: uv can't remove them.
+    """
+    added = {_plain(name) for name in extension.resolution.packages}
+    wrong = [name for name in inventory.wrong_packages(_site(fresh, extension.key)) if _plain(name) in added]
+    if not wrong:
+        return False
+    try:
+        uv.run(["cache", "clean", *wrong], cache=cache_of(layout, extension.wanted))
+    except uv.UvError as error:
+        raise Temporary(
+            f"Packages are damaged in the cache too and can't be removed from it ({', '.join(wrong)}): {error.output}",
+            10,
+        ) from error
+    return True
+
+
+def _plain(name: str) -> str:
+    """A package's name, or that of its folder of metadata, in one spelling."""
+    return name.replace("-", "_").replace(".", "_").lower()
+
+
+def _site(root: Path, key: str) -> Path:
+    return root / "lib" / f"python{split_key(key)[1]}" / "site-packages"
+
+
 def _compile(layout: Layout, extension: Extension, fresh: Path, target: Path) -> None:
     """Bytecode of what was added; what came with the base has its own. Without `site`: no code of a package runs."""
-    site = fresh / "lib" / f"python{split_key(extension.key)[1]}" / "site-packages"
+    site = _site(fresh, extension.key)
     files = [str(path) for name in extension.resolution.packages for path in _sources(site, name)]
     command = [str(layout.runtime(extension.base) / "bin" / "python"), "-ISB", "-m", "compileall", "-q", "-i", "-"]
     command += ["-s", str(fresh), "-p", str(target)]
@@ -204,9 +253,8 @@ def _compile(layout: Layout, extension: Extension, fresh: Path, target: Path) ->
 
 def _sources(site: Path, name: str) -> Iterator[Path]:
     """The package's Python files, as its record has them."""
-    wanted = name.replace("-", "_").lower()
     for record in site.glob("*.dist-info/RECORD"):
-        if record.parent.name.partition("-")[0].replace("-", "_").replace(".", "_").lower() == wanted:
+        if _plain(record.parent.name.partition("-")[0]) == _plain(name):
             with record.open(newline="") as rows:
                 names = [row[0] for row in csv.reader(rows) if row and row[0].endswith(".py")]
             # Written by whoever made the wheel: a path that leads elsewhere would be written to.

@@ -8,7 +8,6 @@ Both run with the base's own Python, in which no code of the user's packages has
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from aerodrome.runtimes.conflicts import explain
 from aerodrome.runtimes.constraints import base_lines, constraints, pins
 from aerodrome.runtimes.key import lock_text, split_key
 from aerodrome.runtimes.requirements import Requirements
+from aerodrome.runtimes.scratch import scratch
 from aerodrome.runtimes.sources import cache_of, own_hashes, translate, translate_back
 
 _CHANGE = re.compile(r"^ (?P<sign>[+~-]) (?P<name>[A-Za-z0-9._-]+)(==(?P<version>\S+)| @ (?P<place>\S+))", re.MULTILINE)
@@ -59,8 +59,8 @@ def resolve(layout: Layout, base: str, wanted: Requirements, folders: Mapping[st
     """
     version, python = split_key(base)
     lock = lock_text(version, python)
-    with tempfile.TemporaryDirectory(prefix="aerodrome-requirements-") as name:
-        ask = _Question(layout, base, wanted, folders, Path(name))
+    with scratch(layout) as folder:
+        ask = _Question(layout, base, wanted, folders, folder)
         _write(ask.folder / "constraints.txt", _held(lock, wanted, folders))
         lines = [*base_lines(versions.get(version)), *ask.lines()]
         words = ("--dry-run", "--constraints", str(ask.folder / "constraints.txt"))
@@ -166,11 +166,11 @@ def resolve_elsewhere(
 
     Raises what `resolve` raises.
     """
-    with tempfile.TemporaryDirectory(prefix="aerodrome-requirements-") as name:
-        _write(Path(name, "constraints.txt"), _held(lock_text(version, python), wanted, folders))
+    with scratch(layout) as folder:
+        _write(folder / "constraints.txt", _held(lock_text(version, python), wanted, folders))
         lines = [*source_lines(wanted, folders), *(translate(line, folders) for line in wanted.wanted)]
-        words = ["pip", "compile", str(_write(Path(name, "in.txt"), lines))]
-        words += ["--constraints", str(Path(name, "constraints.txt"))]
+        words = ["pip", "compile", str(_write(folder / "in.txt", lines))]
+        words += ["--constraints", str(folder / "constraints.txt")]
         words += ["--python-version", python, "--python-platform", platform, "--format", "pylock.toml", "--quiet"]
         words += ["--only-binary", ":all:", *(w for s in versions.get(version).sources for w in ("--no-binary", s))]
         try:

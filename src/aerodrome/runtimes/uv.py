@@ -10,6 +10,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from aerodrome.errors import Permanent
+from aerodrome.supervision.launch import find
 
 # What uv says when the registry is out of reach, in its own words.
 _NETWORK = ("error sending request", "dns error", "failed to fetch", "client error (connect)", "timed out", "offline")
@@ -49,7 +50,8 @@ def run(
     except FileNotFoundError as error:
         raise Permanent(f"uv is missing beside this Python ({error}); install Aerodrome again.") from error
     fewer = ["env", *(f"--unset={name}" for name in without)] if without else []
-    command = [*fewer, program, *arguments, "--cache-dir", str(cache), "--no-python-downloads", "--no-progress"]
+    dies = [find("setpriv"), "--pdeathsig", "KILL", "--"]  # with us: who comes next writes to the same places
+    command = [*dies, *fewer, program, *arguments, "--cache-dir", str(cache), "--no-python-downloads", "--no-progress"]
     with tempfile.TemporaryFile() as output:  # a file: a pipe that nobody empties would stop uv
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, umask=0o022)
         try:

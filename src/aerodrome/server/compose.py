@@ -56,6 +56,7 @@ from aerodrome.reconcile.ports import Services
 from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.relay import Relay
 from aerodrome.server.door import Door, GatewayRoutes
+from aerodrome.server.objects import BucketObjects
 from aerodrome.server.world import (
     BucketContent,
     CustomerEndpoints,
@@ -160,6 +161,8 @@ async def compose(
         content = ContentLoop(
             sync, partial(_sources, working_store), credentials, s3_client, interval=settings.sync_interval
         )
+        objects = BucketObjects(layout, installation.id, planner, credentials, s3_client)
+        stack.push_async_callback(objects.close)
         services = Services(
             backend=backend,
             runtimes=RuntimeJobs(
@@ -172,6 +175,7 @@ async def compose(
             databases=MetadataDatabases(server_url),
             brokers=ValkeyBroker(installation.valkey_url),
             content=BucketContent(content, layout, credentials),
+            objects=objects,
             routes=GatewayRoutes(gateway, working_store, door),
             health=HealthChecks(installation.valkey_url, installation.postgres_url.rpartition("@")[2]),
             endpoints=CustomerEndpoints(network),
@@ -232,6 +236,7 @@ async def compose(
                 wire=wire,
                 cloud=relay,
                 healthy=lambda: plane.healthy,
+                writes=content,
             ),
             loop=loop,
             content=content,

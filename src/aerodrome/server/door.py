@@ -11,6 +11,7 @@ from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentState, Output
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.plan import Plan, in_free_names
+from aerodrome.domain.update import in_force
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
@@ -79,7 +80,7 @@ class Door:
         secrets = await self._store.secrets(environment_id)
         if environment is None or secrets is None:
             raise Permanent("The environment is being deleted.")
-        plan = self._planner.plan(environment, secrets)
+        plan = self._planner.plan(in_force(environment), secrets)
         try:
             return await self._backend.airflow(environment_id, plan.tool, argv, timeout=timeout)
         except Temporary as error:

@@ -16,7 +16,7 @@ from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState
 from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Environment, Status
-from aerodrome.domain.plan import Plan, Site, build, web_servers
+from aerodrome.domain.plan import Plan, Site, build, script_variables, web_servers
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
@@ -78,6 +78,10 @@ class RuntimePlanner:
     def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
         runtime = environment.runtime or self.runtime(environment.desired["AirflowVersion"])
         return build(environment, secrets, self._site, runtime)
+
+    def script_variables(self, environment: Environment, secrets: EnvironmentSecrets) -> dict[str, str]:
+        """What a startup script sees of its environment."""
+        return script_variables(environment, secrets, self._site)
 
 
 class RuntimeJobs:

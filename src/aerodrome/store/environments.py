@@ -31,7 +31,7 @@ _SEALED = "sealed:"
 _KNOWN = 1000  # environments that `get` keeps opened
 _COLUMNS = (
     "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, tags,"
-    " runtime, revision, fallback"
+    " runtime, revision, fallback, made"
 )
 
 
@@ -173,7 +173,7 @@ class EnvironmentStore:
         async with transaction(self._pool) as connection:
             done = await connection.execute(
                 "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s,"
-                " runtime = %s, revision = %s, fallback = %s WHERE id = %s AND generation = %s",
+                " runtime = %s, revision = %s, fallback = %s, made = %s WHERE id = %s AND generation = %s",
                 (
                     after.status,
                     self._pack(after.id, after.desired),
@@ -183,6 +183,7 @@ class EnvironmentStore:
                     after.runtime,
                     after.revision,
                     None if after.fallback is None else Jsonb(asdict(after.fallback)),
+                    self._seal_made(after),
                     after.id,
                     before.generation,
                 ),
@@ -247,6 +248,17 @@ class EnvironmentStore:
                 members[name] = json.loads(self._vault.open(sealed, f"{environment_id}/{name}"))
         return members
 
+    def _seal_made(self, environment: Environment) -> bytes | None:
+        if not environment.made:
+            return None
+        return self._vault.seal(json.dumps(environment.made).encode(), f"{environment.id}/made")
+
+    def _open_made(self, row: DictRow) -> dict[str, Any]:
+        if row["made"] is None:
+            return {}
+        opened: dict[str, Any] = json.loads(self._vault.open(bytes(row["made"]), f"{row['id']}/made"))
+        return opened
+
     def _unpack(self, row: DictRow) -> Environment:
         update = row["last_update"]
         return Environment(
@@ -265,6 +277,7 @@ class EnvironmentStore:
             runtime=row["runtime"],
             revision=row["revision"],
             fallback=None if row["fallback"] is None else Fallback(**row["fallback"]),
+            made=self._open_made(row),
         )
 
 

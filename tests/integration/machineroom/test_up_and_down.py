@@ -20,6 +20,9 @@ from support.house import House, alive, answers, eventually, kill_and_wait, put,
 
 MACHINE_ROOM = {"guard", "postgres", "valkey", "cloud", "server"}
 
+# For what is the same whoever runs it: root's way differs in who the programs run as, and the other tests have both.
+ONE_PERSON = pytest.mark.parametrize("person", ["ordinary"], indirect=True, scope="session")
+
 
 def write(house: House, value: str) -> None:
     """Something acknowledged in each store."""
@@ -135,6 +138,7 @@ def test_kill_9_loses_nothing(house: House) -> None:
     assert survivors == [], "an old server runs beside the new one"
 
 
+@ONE_PERSON
 def test_down_says_when_nothing_can_be_stopped(house: House) -> None:
     house.run("up", "--detach")
     pid = house.supervisor_pid()
@@ -147,6 +151,7 @@ def test_down_says_when_nothing_can_be_stopped(house: House) -> None:
     assert house.status()["running"] is False
 
 
+@ONE_PERSON
 def test_two_installations_side_by_side(make_house: Callable[..., House]) -> None:
     one, two = make_house(), make_house()
     one.run("up", "--detach")
@@ -192,6 +197,7 @@ def test_ctrl_c_while_it_runs(house: House) -> None:
     assert house.status()["running"] is False
 
 
+@ONE_PERSON
 @pytest.mark.parametrize("moment", ["secrets", "postgres", "postgres/data", "cloud/cloud.sock"])
 def test_ctrl_c_while_it_starts(house: House, moment: str) -> None:
     """Ctrl-C as soon as a folder appears: the next `up` repairs what was left."""

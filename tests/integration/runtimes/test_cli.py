@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -268,11 +269,13 @@ async def test_a_task_ends_with_all_it_started_when_nobody_waits_for_it(sides: S
 async def test_code_of_the_users_that_airflow_imports_at_its_start_is_not_kept(sides: Sides) -> None:
     """It may change at any time."""
     environment, runtime = sides.environment, sides.runtime
-    settings = environment.folder / "plugins" / "airflow_local_settings.py"
+    plugins = environment.folder / "plugins" / "none"  # of an environment without a plugins.zip
+    plugins.mkdir(mode=0o755)
+    settings = plugins / "airflow_local_settings.py"
     settings.write_text("def task_policy(task): ...\n")
     settings.chmod(0o644)
     try:
         with pytest.raises(Unavailable, match="the environment's own airflow_local_settings"):
             await WarmProcess.start(runtime.layout, tool(environment, runtime, versions.warm_command(), {}))
     finally:
-        settings.unlink()
+        shutil.rmtree(plugins)

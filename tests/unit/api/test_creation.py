@@ -53,7 +53,7 @@ async def test_rules_beyond_the_model_are_held_in_the_call(house: House) -> None
         "AirflowVersion": "1.10.12",
         "EnvironmentClass": "mw1.tiny",
         "MinWorkers": 11,
-        "PluginsS3Path": "plugins.zip",
+        "PluginsS3Path": "nowhere.zip",
         "RequirementsS3ObjectVersion": "v",
         "AirflowConfigurationOptions": {"core.executor": "LocalExecutor"},
         "NetworkConfiguration": {"SubnetIds": ["subnet-1"] * 2, "SecurityGroupIds": ["sg-1"]},

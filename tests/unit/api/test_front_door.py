@@ -12,6 +12,7 @@ import pytest
 from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import Call
 from aerodrome.api.middleware import BODY_LIMIT
+from aerodrome.content.writes import Write
 from aerodrome.relay import Relay
 from aerodrome.wire import Reply, Wire
 from support.asgi import serving
@@ -137,3 +138,96 @@ async def test_a_cloud_that_breaks_off_is_503_and_never_a_traceback() -> None:
 async def test_the_history_has_the_limits_of_the_api(door: httpx.AsyncClient) -> None:
     answer = await door.request("GET", "/_aerodrome/environments/x/events", content=b" " * (BODY_LIMIT + 1))
     assert answer.status_code == 413
+
+
+class Told:
+    """Who is told of writes."""
+
+    def __init__(self) -> None:
+        self.began_: list[Write] = []
+        self.ended_: list[bool] = []
+
+    def began(self, write: Write) -> None:
+        self.began_.append(write)
+
+    def ended(self, write: Write, *, durable: bool) -> None:
+        assert write is self.began_[-1]
+        self.ended_.append(durable)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "told"),
+    [
+        ("PUT", "/bucket/dags/a.py", 200, True),
+        ("DELETE", "/bucket/dags/a.py", 204, True),
+        ("POST", "/bucket?delete", 200, True),
+        ("POST", "/bucket/dags/a.py?uploadId=u", 200, True),
+        ("PUT", "/bucket/dags/a.py?uploadId=u&partNumber=1", 200, True),
+        ("PUT", "/bucket/dags/a.py", 403, True),
+        ("PUT", "/bucket/dags/a.py", 500, True),
+        ("GET", "/bucket/dags/a.py", 200, False),
+        ("DELETE", "/bucket/dags/a.py?uploadId=u", 204, False),
+    ],
+)
+async def test_a_write_is_told_of_when_the_cloud_has_said_that_it_is_done(
+    method: str, target: str, status: int, told: bool
+) -> None:
+    reached, durable, writes = asyncio.Event(), asyncio.Event(), Told()
+
+    async def slow_cloud(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        reached.set()
+        await durable.wait()
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(slow_cloud) as behind:
+        relay = Relay("127.0.0.1", int(behind.rpartition(":")[2]))
+        async with serving(door_to(relay, writes)) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            headers = {"Authorization": SIGNED.format("s3")}
+            asked = asyncio.create_task(client.request(method, target, headers=headers, content=b"x"))
+            await reached.wait()
+            assert len(writes.began_) == told
+            assert writes.ended_ == [], "not before it is on disk"
+            durable.set()
+            assert (await asked).status_code == status
+        await relay.close()
+    assert writes.ended_[:1] == ([status < 400] if told else [])
+
+
+def door_to(relay: Relay, writes: Told) -> FrontDoor:
+    return FrontDoor(
+        own=cloud, mwaa=mwaa, history=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: True, writes=writes
+    )
+
+
+async def test_a_write_without_an_answer_has_ended_and_is_no_change() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+
+    writes = Told()
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        relay = Relay("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with serving(door_to(relay, writes)) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            assert (await client.put("/bucket/key", content=b"x")).status_code == 503
+        await relay.close()
+    assert set(writes.ended_) == {False}
+
+
+async def test_a_write_whose_client_leaves_has_ended() -> None:
+    writes = Told()
+    async with serving(cloud) as behind:
+        relay = Relay("127.0.0.1", int(behind.rpartition(":")[2]))
+        async with serving(door_to(relay, writes)) as url:
+            _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(b"PUT /bucket/dags/a.py HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nbegun")
+            async with asyncio.timeout(20):
+                while not writes.began_:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                writer.close()
+                while not writes.ended_:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        await relay.close()
+    assert set(writes.ended_) == {False}

@@ -1,7 +1,4 @@
-"""Objects that an environment names: they are there, and their versions are settled in the request (mwaa-spec 1.5).
-
-As it will be once plugins, requirements and startup scripts are taken: until then each is refused before.
-"""
+"""Objects that an environment names: they are there, and their versions are settled in the request (mwaa-spec 1.5)."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from aerodrome.domain import creation
 from aerodrome.domain.environment import Status
 from aerodrome.domain.objects import VERSIONS
 from support.mwaa import GIVEN, ROLE, House
@@ -18,8 +14,7 @@ OTHER = ROLE + "-other"
 
 
 @pytest.fixture(autouse=True)
-def taken(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
-    monkeypatch.setattr(creation, "_NOT_YET", {})
+def taken(house: House) -> None:
     for bucket in ("good", "second"):
         for path in VERSIONS:
             house.buckets.objects[bucket, f"the/{path}"] = [f"{bucket}1", f"{bucket}2"]

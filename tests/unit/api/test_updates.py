@@ -113,7 +113,7 @@ async def test_an_update_during_an_update_and_a_delete_during_one(available: Hou
         ({"EnvironmentClass": "mw1.giant"}, "mw1.giant"),
         ({"AirflowVersion": "2.11.2"}, "Aerodrome has no upgrades yet"),
         ({"AirflowConfigurationOptions": {"core.fernet_key": "swordfish"}}, "core.fernet_key"),
-        ({"RequirementsS3Path": "requirements.txt"}, "RequirementsS3Path"),
+        ({"RequirementsS3Path": "nowhere.txt"}, "RequirementsS3Path: there is no object"),
         ({"Teams": {"Remove": ["one"]}}, "Teams"),
         ({"SourceBucketArn": "arn:aws:s3:::missing"}, "there is no bucket missing"),
         ({"SourceBucketArn": "arn:aws:s3:::unversioned"}, "versioning is not enabled"),

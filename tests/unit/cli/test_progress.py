@@ -103,6 +103,10 @@ def test_unknown_events_change_nothing_but_the_place_in_the_journal() -> None:
     [
         (event(3, "step.finished", "DAGs synchronised", step="s", seconds=0.44), "DAGs synchronised (0.4 s)"),
         (
+            event(3, "object.made", "plugins.zip: 2 files", step="s", phases={"fetch": 0.31, "unpack": 1.0}),
+            "plugins.zip: 2 files (fetch 0.3 s, unpack 1.0 s)",
+        ),
+        (
             Event(3, 1003.0, "status.changed", "AVAILABLE", None, {"from": "CREATING", "to": "AVAILABLE"}),
             "CREATING -> AVAILABLE",
         ),

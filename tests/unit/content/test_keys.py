@@ -58,6 +58,7 @@ def test_every_plan_can_be_written(keys: list[str], tmp_path_factory: pytest.Tem
         ("\udc80", "Unicode"),
         ("é" * 128, "longer than 255 bytes"),
         ("/".join(["abc"] * 300), "longer than 1024 bytes"),
+        ("/".join("a" * 101), "more than 100 directories deep"),
     ],
 )
 def test_unusable_names_say_why(path: str, reason: str) -> None:
@@ -74,6 +75,13 @@ def test_a_file_gives_way_to_a_directory_of_its_name() -> None:
     assert list(files) == ["a/b/c"]
     assert len(warnings) == 2
     assert "'a'" in warnings[0]
+
+
+def test_neighbours_of_a_name_are_not_below_it() -> None:
+    keys = ["a", "a-b", "a.py", "a!/x", "ab/c", "b", "b/c", "b-/d"]
+    files, warnings = plan_files([listed(key) for key in keys], "")
+    assert sorted(files) == sorted(set(keys) - {"b"})
+    assert len(warnings) == 1
 
 
 def test_directory_markers_are_no_files_and_no_warnings() -> None:

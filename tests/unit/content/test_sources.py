@@ -32,7 +32,7 @@ class Buckets:
     def __init__(self) -> None:
         self.gate, self.looking = asyncio.Event(), asyncio.Event()
 
-    async def sync_dags(self, environment_id: str, bucket: str, prefix: str, s3: Any) -> SyncResult:
+    async def sync_dags(self, environment_id: str, bucket: str, *_: Any) -> SyncResult:
         if bucket == "slow":
             self.looking.set()
             await self.gate.wait()

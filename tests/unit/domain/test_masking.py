@@ -19,7 +19,9 @@ def test_a_value_becomes_the_name_of_its_option() -> None:
     assert masked(text, core__parallelism="correct horse") == expected
 
 
-@pytest.mark.parametrize("value", ["True", "none", "WARNING", "critical", "1234567890", "5,5", "0.5", "many", "utc"])
+@pytest.mark.parametrize(
+    "value", ["True", "none", "WARNING", "critical", "1234567890", "5,5", "0.5", "many", "utc", "webserver"]
+)
 def test_what_hides_nothing_is_told(value: str) -> None:
     assert masked(f"it is {value} here", core__thing=value) == f"it is {value} here"
 

@@ -70,6 +70,7 @@ def test_log_modules_and_subnets_that_are_not_named_stay() -> None:
 def test_an_empty_path_takes_the_file_away_but_may_be_the_root_of_the_bucket() -> None:
     with_file = {**STORED, "RequirementsS3Path": "requirements.txt"}
     assert "RequirementsS3Path" not in Update.of({"RequirementsS3Path": ""}).apply(with_file)
+    assert "PluginsS3Path" not in complete({"PluginsS3Path": ""}, strict=False)
     assert applied(DagS3Path="")["DagS3Path"] == ""
 
 
@@ -86,7 +87,7 @@ def test_an_empty_path_takes_the_file_away_but_may_be_the_root_of_the_bucket() -
         ({"AirflowVersion": "9.9"}, ["AirflowVersion", "no upgrades yet"]),
         ({"Teams": {"Remove": ["a-team"]}}, ["Teams: not supported"]),
         ({"Teams": {"AddOrUpdate": {"a-team": {"SourceBucketArn": "arn:aws:s3:::b", "DagS3Path": "x"}}}}, ["Teams"]),
-        ({"RequirementsS3Path": "requirements.txt"}, ["RequirementsS3Path"]),
+        ({"RequirementsS3ObjectVersion": "v"}, ["RequirementsS3ObjectVersion", "RequirementsS3Path, which is not set"]),
     ],
 )
 def test_the_rules_of_a_create_over_what_is_stored_and_new(members: dict[str, Any], words: list[str]) -> None:

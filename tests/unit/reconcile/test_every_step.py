@@ -20,10 +20,23 @@ from aerodrome.reconcile.scope import Outcome, Scope, Step
 from aerodrome.store.database import Pool
 from aerodrome.store.environments import EnvironmentStore
 from support.reconciling import Killed, Mortal, control_plane, delete, settle, status, steps_with
-from support.world import SECRETS, World, environment
+from support.world import OBJECTS, SECRETS, World
+from support.world import environment as plain_environment
 
 EVERY_STEP = [(goal, step.name) for goal in Goal for step in STEPS[goal]]
 WELL, BAD = Status.AVAILABLE, Status.CREATE_FAILED
+
+
+def environment(name: str, id_: str) -> Environment:
+    """One with plugins, a startup script and requirements."""
+    return plain_environment(name, id_=id_, **OBJECTS)
+
+
+@pytest.fixture
+async def made(store: EnvironmentStore) -> Environment:
+    fresh = environment("demo", "0123456789ab")
+    await store.insert(fresh, "127.83.1.1", SECRETS)
+    return fresh
 
 
 def new_world(goal: Goal) -> World:
@@ -45,10 +58,11 @@ async def snapshot(store: EnvironmentStore, world: World, environment_id: str) -
     update = row and row.last_update
     observed = await world.backend.observe(environment_id)
     return {
-        "row": row and (row.status, row.desired, row.applied, row.runtime, row.host),
+        "row": row and (row.status, row.desired, row.applied, row.runtime, row.host, row.made),
         "update": update and (update.status, update.error_code, update.error_message),
         "components": {name: state.phase for name, state in observed.items()},
         "left": world.left_of(environment_id),
+        "objects": world.objects.get(environment_id),
         "kept": environment_id in world.kept,
         "jobs": {name: state.phase for name, state in (await world.backend.observe(world.scope)).items()},
     }

@@ -118,7 +118,10 @@ async def test_every_step_and_every_wait_of_a_create_is_told_once(store: Environ
     await passes(reconciler, asked.id)
     world.vpc_endpoints |= set(services(asked).values())
     await settle(reconciler, asked.id)
-    assert sorted(told(world, "step.finished")) == sorted(step.title for step in STEPS[Goal.RUN])
+    objects = ("unpack_plugins", "run_startup_script", "install_requirements", "remove_unused")  # it has none
+    assert sorted(told(world, "step.finished")) == sorted(
+        step.title for step in STEPS[Goal.RUN] if step.name not in objects
+    )
     waits = told(world, "step.waiting")
     assert len(set(waits)) == len(waits)
 
@@ -240,10 +243,11 @@ async def test_after_72_hours_the_create_has_failed_and_says_what_was_missing(
 
 async def test_the_72_hours_go_on_while_control_planes_come_and_go(store: EnvironmentStore, asked: Environment) -> None:
     world, clocks = World(), Clocks()
-    for _ in range(75):
+    for _ in range(10):
         reconciler = clocks.reconciler(store, world)
         await passes(reconciler, asked.id)
-        clocks.advance(hours=1)
+        assert await status(store, asked.id) is Status.PENDING
+        clocks.advance(hours=8)
         await passes(reconciler, asked.id)
     assert await status(store, asked.id) is Status.CREATE_FAILED
 
@@ -323,6 +327,7 @@ async def test_a_kill_at_every_step_in_pending_makes_no_difference(
     assert await statuses(pool, asked.id) == ["PENDING", "CREATING", "AVAILABLE"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_kill_at_every_change_from_the_create_to_available_makes_no_difference(
     store: EnvironmentStore, pool: Pool, after: bool
