@@ -30,6 +30,7 @@ HOP_BY_HOP = frozenset(
 )
 _CONNECT, _POOL, _READ, _WRITE = 5.0, 30.0, 900.0, 60.0  # seconds
 _GATHERED = 64 * 1024  # bytes of a body that we wait for before we take up the server's time
+_SHORT = 64 * 1024  # bytes of an answer that is passed on whole or not at all
 UPLOAD_IDLE = 60.0  # seconds between two pieces of a request body
 
 
@@ -95,15 +96,24 @@ class Relay:
 async def _exchange(pool: httpcore.AsyncConnectionPool, request: httpcore.Request, send: Send) -> None:
     response = await pool.handle_async_request(request)
     try:
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": end_to_end((name.lower(), value) for name, value in response.headers),
-            }
-        )
+        start = {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": end_to_end((name.lower(), value) for name, value in response.headers),
+        }
+        if _is_short(response):  # a server that dies now is a failure; botocore would take the head alone for success
+            body = await response.aread()
+            await send(start)
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        await send(start)
         async for chunk in response.aiter_stream():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         await response.aclose()
+
+
+def _is_short(response: httpcore.Response) -> bool:
+    length = next((value for name, value in response.headers if name.lower() == b"content-length"), b"")
+    return length.isdigit() and int(length) <= _SHORT

@@ -74,6 +74,19 @@ async def test_who_left_holds_nothing(shared_cloud: Any) -> None:
             await asyncio.to_thread(time.sleep, 0.1)  # another process has no event for it
 
 
+async def test_an_answer_leaves_in_one_piece(shared_cloud: Any) -> None:
+    """A cloud that is killed has sent all of a short answer or nothing: botocore takes a head alone for a success."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", shared_cloud.port)
+    async with asyncio.timeout(20):
+        for method, end in [("GET", b"}"), ("HEAD", b"\r\n\r\n")] * 20:
+            writer.write(f"{method} /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = await reader.read(64 * 1024)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(end)
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_slow_heads_are_cut_off_and_slow_uploads_are_not(shared_cloud: Any) -> None:
     def body() -> Iterator[bytes]:
         for _ in range(13):  # longer than a head may take

@@ -135,6 +135,27 @@ async def test_a_cloud_that_breaks_off_is_503_and_never_a_traceback() -> None:
         await relay.close()
 
 
+@pytest.mark.parametrize("length", [b"20", b"70000"])
+async def test_a_cloud_that_dies_amid_an_answer_gave_none(length: bytes) -> None:
+    """A short answer is passed on whole or not at all: botocore would take its head for a success."""
+
+    async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"HTTP/1.1 200 \r\ncontent-length: " + length + b"\r\n\r\nbegun")
+        writer.close()
+
+    async with await asyncio.start_server(die, "127.0.0.1", 0) as server:
+        relay = Relay("127.0.0.1", server.sockets[0].getsockname()[1])
+        front = FrontDoor(own=cloud, mwaa=mwaa, history=mwaa, wire=Wire("mwaa"), cloud=relay, healthy=lambda: True)
+        async with serving(front) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            if length == b"20":
+                assert (await client.get("/bucket")).status_code == 503
+            else:
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await client.get("/bucket")
+        await relay.close()
+
+
 async def test_the_history_has_the_limits_of_the_api(door: httpx.AsyncClient) -> None:
     answer = await door.request("GET", "/_aerodrome/environments/x/events", content=b" " * (BODY_LIMIT + 1))
     assert answer.status_code == 413

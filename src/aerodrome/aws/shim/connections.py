@@ -1,4 +1,8 @@
-"""hypercorn's connections with limits: it has none on their number, none on slow heads, none on unread answers."""
+"""hypercorn's connections with limits: it has none on their number, none on slow heads, none on unread answers.
+
+And a head leaves in one piece with the beginning of its body: botocore takes a head alone, cut off by a `kill -9`, for
+a success without content.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,7 @@ def _guarded(base: Any, crowd: Crowd) -> Any:
             self._unread_since: float | None = None
             self._received = 0  # bytes of a body since its last progress
             self._clock: asyncio.TimerHandle | None = None
+            self._head = b""  # of an answer, until its body begins
 
         @property
         def waiting_since(self) -> float | None:
@@ -62,13 +67,23 @@ def _guarded(base: Any, crowd: Crowd) -> Any:
             if isinstance(event, events.Updated):
                 self._is_idle, self._silent_since, self._received = event.idle, time.monotonic(), 0
                 self._stop_clock()
-            if not isinstance(event, events.RawData):
-                await super().protocol_send(event)
+            if isinstance(event, events.RawData):
+                data, self._head = self._head + bytes(event.data), b""
+                if _is_head(data):
+                    self._head = data
+                else:
+                    await self._write(data)
                 return
+            if self._head:  # it has no body
+                head, self._head = self._head, b""
+                await self._write(head)
+            await super().protocol_send(event)
+
+        async def _write(self, data: bytes) -> None:
             self._unread_since = time.monotonic()
             try:
                 async with asyncio.timeout(SEND_SECONDS):
-                    await super().protocol_send(event)
+                    await super().protocol_send(events.RawData(data))
             except TimeoutError:
                 self.cut()
             finally:
@@ -95,3 +110,8 @@ def _guarded(base: Any, crowd: Crowd) -> Any:
                 self._clock = None
 
     return Connection
+
+
+def _is_head(data: bytes) -> bool:
+    """Whether that is the head of a final answer and nothing else."""
+    return data.startswith(b"HTTP/1.1 ") and data[9:10] != b"1" and data.find(b"\r\n\r\n") == len(data) - 4
