@@ -22,6 +22,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -49,6 +50,22 @@ class Start:
         umask = os.umask(0o077)
         os.umask(umask)
         return cls(main, os.getcwd(), umask)
+
+
+def take_over_stdin() -> socket.socket:
+    """The socket that is standard input, from which nothing else can be read any more.
+
+    All other descriptors but the standard ones are closed: who started us on uvloop has left copies of these in us,
+    which every command would have too.
+    """
+    control = socket.socket(fileno=os.dup(0))
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != control.fileno():
+            with suppress(OSError):  # that of the folder itself
+                os.close(int(name))
+    return control
 
 
 def serve(control: socket.socket, start: Start) -> None:

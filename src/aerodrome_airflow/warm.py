@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import socket
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -50,7 +49,7 @@ _OWN = ("AIRFLOW_HOME", "AIRFLOW__CORE__DAGS_FOLDER", "AIRFLOW__CORE__PLUGINS_FO
 
 
 def main() -> None:
-    control = _take_over_stdin()
+    control = forks.take_over_stdin()
     warm_up()
     if why := obstacle():
         control.sendall(f"{why}\n".encode())
@@ -122,13 +121,6 @@ def _users_code() -> str | None:
         if path and os.path.realpath(path).startswith(folders):
             return name
     return None
-
-
-def _take_over_stdin() -> socket.socket:
-    control = socket.socket(fileno=os.dup(0))
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
-    return control
 
 
 if __name__ == "__main__":

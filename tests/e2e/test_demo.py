@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
+from support import traces
 from support.site import Demo, Site, wait_for
 
 HELLO = """
@@ -177,6 +179,19 @@ def test_the_cli_bridge_runs_airflow(demo: Demo) -> None:
     assert "flights" in demo.cli("dags", "list").stdout
     assert demo.cli("db", "shell", check=False).returncode != 0
     assert demo.cli("version").stdout.strip() == demo.version.version
+    home = str(demo.site.layout.airflow_home(traces.id_of(demo.site, demo.name)))
+    assert warm_processes(home), "no process is kept warm for the commands: each of them starts Airflow anew"
+
+
+def warm_processes(home: str) -> list[str]:
+    """Those of the environment whose directory that is."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            is_warm = entry.name.isdigit() and b"aerodrome_airflow.warm" in (entry / "cmdline").read_bytes()
+            if is_warm and home.encode() in (entry / "environ").read_bytes():
+                found.append(entry.name)
+    return found
 
 
 def test_the_history_tells_every_step(demo: Demo) -> None:

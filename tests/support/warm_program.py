@@ -6,7 +6,6 @@ WARM=refuses|crashes|hangs    what becomes of it before it is ready
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 import traceback
@@ -30,9 +29,7 @@ def run(arguments: list[str]) -> NoReturn:
 
 
 def main() -> None:
-    control = socket.socket(fileno=os.dup(0))
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
+    control = forks.take_over_stdin()
     behaviour = os.environ.get("WARM")
     if behaviour == "refuses":
         control.sendall(b"a thread runs\n")

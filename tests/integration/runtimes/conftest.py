@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from aerodrome.domain import versions
 from aerodrome.layout import Layout
@@ -17,6 +18,10 @@ from aerodrome.runtimes.key import choose_python
 from support.real_airflow import Environment, Runtime, running_environment, running_valkey
 
 DAGS = Path(__file__).parent / "dags.py"
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}  # the control plane's: it leaves descriptors open in what it starts
 
 
 @pytest.fixture(scope="session")
