@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         description="MWAA's own defaults and refusals: two schedulers and two web servers at least, 64 characters of "
         "`Path` in InvokeRestApi, updates are FORCED unless they say otherwise.",
     )
+    list_readable_only: bool = Field(
+        False,
+        description="Whether ListEnvironments names only what the caller may also GetEnvironment. MWAA names all of "
+        "the account and region to everybody who may list.",
+    )
     rest_api_path_limit: int | None = Field(
         None,
         ge=1,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aerodrome.api.call import Call
 from aerodrome.api.context import Context
 from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.lifecycle import refusal
-from aerodrome.domain.policy import authorise, request_context, roles_allowed
+from aerodrome.domain.policy import authorise, decide, request_context, roles_allowed
 from aerodrome.errors import ApiError, access_denied, not_found, validation_error
 
 
@@ -30,10 +30,10 @@ def request_tag_keys(tags: Mapping[str, str]) -> dict[str, object]:
     return keys | ({"aws:TagKeys": list(tags)} if tags else {})
 
 
-def authorise_pass_role(context: Context, call: Call, role_arn: str) -> None:
-    """Raises ApiError: the caller may not hand this role to the service."""
-    passed = {**context_keys(context, call), "iam:PassedToService": "airflow.amazonaws.com"}
-    authorise(call.caller, "iam:PassRole", role_arn, passed)
+def authorise_pass_role(context: Context, call: Call, role_arn: str, key: EnvironmentKey) -> None:
+    """Raises ApiError: the caller may not hand this role to the service for that environment."""
+    passed = {"iam:PassedToService": "airflow.amazonaws.com", "iam:AssociatedResourceArn": key.arn}
+    authorise(call.caller, "iam:PassRole", role_arn, {**context_keys(context, call), **passed})
 
 
 async def authorised(
@@ -52,11 +52,13 @@ async def authorised(
 
 
 async def with_roles(context: Context, call: Call) -> tuple[Environment, list[str]]:
-    """The environment and the Airflow roles that the caller's policies grant on it (mwaa-spec 7.3)."""
+    """The environment and the Airflow roles that the caller's policies grant on it (mwaa-spec 7.3).
+
+    A role is a resource of its own, without tags: no condition on the environment's opens it, on AWS and here.
+    """
     key = key_of(call, call.params["Name"])
     environment = await context.store.get(key)
-    keys = context_keys(context, call, environment)
-    granted = roles_allowed(call.caller, f"airflow:{call.operation}", key, keys)
+    granted = roles_allowed(call.caller, f"airflow:{call.operation}", key, context_keys(context, call))
     if not granted:
         raise access_denied("No Airflow role granted in IAM.")
     if environment is None:
@@ -71,6 +73,18 @@ async def authorise_read(context: Context, call: Call, name: str) -> Environment
     keys = context_keys(context, call, await context.store.get(key))
     authorise(call.caller, "airflow:GetEnvironment", key.arn, keys)
     return key
+
+
+async def readable(context: Context, call: Call, names: Sequence[str]) -> list[str]:
+    """Those of the names whose environments the caller may GetEnvironment."""
+    found = []
+    for name in names:
+        key = key_of(call, name)
+        environment = await context.store.get(key)
+        keys = context_keys(context, call, environment)
+        if environment is not None and decide(call.caller, "airflow:GetEnvironment", key.arn, keys).allowed:
+            found.append(name)
+    return found
 
 
 def check_status(operation: str, environment: Environment) -> None:

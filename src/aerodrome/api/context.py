@@ -54,6 +54,7 @@ class Context:
     gateway_port: int
     web_host: str  # "name" or "address"
     strict: bool
+    list_readable_only: bool = False  # whether ListEnvironments leaves out what the caller may not GetEnvironment
 
     def host(self, environment_id: str, region: str, address: str) -> str:
         """WebserverUrl: fixed at create (design: web server host names)."""

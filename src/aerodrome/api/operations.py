@@ -14,6 +14,7 @@ from aerodrome.api.access import (
     check_status,
     context_keys,
     key_of,
+    readable,
     request_tag_keys,
     with_roles,
 )
@@ -51,7 +52,7 @@ async def create_environment(context: Context, call: Call) -> Output:
     if await context.store.get(key) is not None:
         raise _duplicate(key)
     role_arn = members["ExecutionRoleArn"]
-    authorise_pass_role(context, call, role_arn)
+    authorise_pass_role(context, call, role_arn, key)
     credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
     members |= await resolve_versions(context, credentials, members, key.region)
@@ -98,13 +99,22 @@ async def get_environment(context: Context, call: Call) -> Output:
 
 
 async def list_environments(context: Context, call: Call) -> Output:
-    """Names in order; the token is sealed and bound to account and region, so that a foreign one is refused."""
+    """Names in order; the token is sealed and bound to account and region, so that a foreign one is refused.
+
+    Whoever may list sees all names of account and region, as on AWS, unless the installation's setting narrows it.
+    """
     principal = call.caller
     authorise(principal, "airflow:ListEnvironments", "*", context_keys(context, call))
     limit = call.params.get("MaxResults") or _PAGE
     scope = f"ListEnvironments/{principal.partition}/{principal.account}/{call.region}"
     after = paging.open_token(context.vault, scope, call.params.get("NextToken"))
-    names = await context.store.list_names(principal.partition, principal.account, call.region, after, limit + 1)
+    names: list[str] = []
+    while len(names) <= limit:
+        found = await context.store.list_names(principal.partition, principal.account, call.region, after, limit + 1)
+        names += await readable(context, call, found) if context.list_readable_only else found
+        if len(found) <= limit:
+            break
+        after = found[-1]
     output: dict[str, object] = {"Environments": names[:limit]}
     if len(names) > limit:
         output["NextToken"] = paging.seal_token(context.vault, scope, names[limit - 1])

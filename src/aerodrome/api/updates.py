@@ -45,7 +45,7 @@ async def _checked(context: Context, call: Call, update: Update, environment: En
     update.check(stored, strict=context.strict)
     members = update.apply(stored)
     if update.changes_role(stored):
-        authorise_pass_role(context, call, members["ExecutionRoleArn"])
+        authorise_pass_role(context, call, members["ExecutionRoleArn"], environment.key)
     if not update.reads_bucket(stored):
         return update
     credentials = await assume(context, members["ExecutionRoleArn"], environment.key)

@@ -192,5 +192,7 @@ def _access_key(found: Mapping[str, Any]) -> AccessKey:
             boundary=principal["boundary"],
             session_policies=None if session_policies is None else tuple(session_policies),
             tags=principal["tags"],
+            key_id=found["key_id"],
+            entity=principal["entity"],
         ),
     )

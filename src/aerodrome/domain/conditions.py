@@ -1,8 +1,9 @@
 """The `Condition` element of IAM policies: operators over the context of a request.
 
 A key that isn't there makes an operator false, a negated one (`...Not...`) true, as IAM's reference has it;
-`...IfExists` makes it true; `ForAllValues:` is true of nothing, `ForAnyValue:` false. An operator without a set prefix
-over a key that has several values can't be told, and what can't be told never allows (see `patterns`).
+`...IfExists` makes it true; `ForAllValues:` is true of nothing and of empty texts alone, `ForAnyValue:` false. An
+operator without a set prefix over a key that has several values can't be told, and what can't be told never allows
+(see `patterns`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from aerodrome.domain.patterns import Context, all_of, any_of, arn_matches, matches, negated, parse
+
+_NUMBER = re.compile(r"[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})([eE][+-]?\d{1,3})?", re.ASCII)
 
 # (policy's value, context's value, variables, answer when a variable has no value) -> does it hold
 Test = Callable[[str, str, Context | None, bool | None], bool | None]
@@ -81,7 +85,9 @@ def _key_holds(
     if wanted is None:
         return None
     if not values:
-        return one == "all" or (one == "single" and (if_exists or negative))
+        return one == "all" or if_exists or (one == "single" and negative)
+    if one != "single" and not any(values):
+        return one == "all"
     missing = None if negative else False
 
     def value_holds(value: str) -> bool | None:
@@ -123,7 +129,7 @@ def _string_equals(wanted: str, value: str, variables: Context | None, missing: 
 
 def _string_equals_ignore_case(wanted: str, value: str, variables: Context | None, missing: bool | None) -> bool | None:
     text = _expanded(wanted, variables)
-    return missing if text is None else text.casefold() == value.casefold()
+    return missing if text is None else text.lower() == value.lower()
 
 
 def _string_like(wanted: str, value: str, variables: Context | None, missing: bool | None) -> bool | None:
@@ -160,17 +166,13 @@ def _ip_address(wanted: str, value: str, _: Context | None, __: bool | None) -> 
 
 
 def _number(text: str) -> Decimal | None:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
 def _moment(text: str) -> datetime | None:
     """A date of a policy: ISO 8601, or seconds since the epoch. Without a zone it is UTC."""
     try:
-        if text.isdecimal():
+        if text.isascii() and text.isdecimal():
             return datetime.fromtimestamp(int(text), UTC)
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):

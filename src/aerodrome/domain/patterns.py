@@ -113,7 +113,7 @@ def _fits(sign: str | Wild, character: str) -> bool:
 
 
 def arn_matches(text: str, arn: str, variables: Context | None, missing: bool | None) -> bool | None:
-    """Whether an ARN has the form of a pattern, part by part: a wildcard doesn't reach over a colon, but in the last.
+    """Whether an ARN has a condition's form, part by part: a wildcard doesn't reach over a colon, but in the last.
 
     A pattern of fewer than six parts must end in `*`, which then stands for the rest. `missing` is the answer when a
     variable has no value; None is the answer to a pattern that is no ARN's.
@@ -125,11 +125,52 @@ def arn_matches(text: str, arn: str, variables: Context | None, missing: bool | 
         return missing
     parts = _split(pattern)
     if len(parts) < _ARN_PARTS:
-        if not parts[-1] or parts[-1][-1] is not Wild.MANY:
+        if not _is_open(parts[-1]):
             return None
         parts += [[Wild.MANY]] * (_ARN_PARTS - len(parts))
     found = arn.split(":", _ARN_PARTS - 1)
     return len(found) == _ARN_PARTS and all(matches(part, text) for part, text in zip(parts, found, strict=True))
+
+
+def resource_matches(text: str, arn: str, variables: Context | None, missing: bool | None) -> bool | None:
+    """Whether an ARN has a `Resource`'s form: as in `arn_matches`, but that a `*` which ends a part may reach further.
+
+    "If the * wildcard is the last character of a resource ARN segment, it can expand to match beyond the colon
+    boundaries" (IAM's reference of the Resource element): `arn:aws:airflow:*:environment/x` names one in any account.
+    """
+    if text and not text.strip("*"):
+        return True
+    pattern = parse(text, variables)
+    if pattern is None:
+        return missing
+    parts = _split(pattern)
+    if len(parts) < _ARN_PARTS and not any(map(_is_open, parts)):
+        return None
+    found = arn.split(":")
+    return len(found) >= _ARN_PARTS and _reaches(parts, found)
+
+
+def _reaches(parts: Sequence[Pattern], found: Sequence[str]) -> bool:
+    """Whether the pattern's parts cover those of an ARN, each one of them, or several if it ends in `*`."""
+    starts = {0}  # where the part at hand may begin
+    *others, last = parts
+    for part in others:
+        fit = {start for start in starts if start < len(found) and matches(part, found[start])}
+        starts = {start + 1 for start in fit}
+        if fit and _is_open(part):
+            starts |= set(range(min(fit) + 1, len(found)))
+    return any(_covers(last, found, start) for start in starts if start < len(found))
+
+
+def _covers(last: Pattern, found: Sequence[str], start: int) -> bool:
+    """Whether a pattern's last part covers all that is left. What follows an ARN's fifth colon is one part."""
+    if start >= _ARN_PARTS - 1:
+        return matches(last, ":".join(found[start:]))
+    return _is_open(last) and matches(last, found[start])
+
+
+def _is_open(part: Pattern) -> bool:
+    return bool(part) and part[-1] is Wild.MANY
 
 
 def _split(pattern: Pattern) -> list[list[str | Wild]]:

@@ -1,6 +1,7 @@
 """Whether IAM policies allow an action: deny by default, an explicit Deny wins, boundary and session policies limit.
 
-A policy or statement that can't be read never allows; a Deny that can't be read in some part still denies.
+The rules are those of IAM's reference ("Policy evaluation logic"); of its kinds of policies, MWAA knows no
+resource-based ones. What can't be read never allows, and still denies (see `statements`).
 """
 
 from __future__ import annotations
@@ -10,18 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aerodrome.domain.conditions import holds, normalise
+from aerodrome.domain.conditions import normalise
 from aerodrome.domain.environment import EnvironmentKey
-from aerodrome.domain.patterns import Context, all_of, any_of, arn_matches, matches, negated, parse
+from aerodrome.domain.patterns import Context
 from aerodrome.domain.principal import Principal
+from aerodrome.domain.statements import effects
 from aerodrome.errors import access_denied
 
 ROLES = ("Admin", "Op", "User", "Viewer", "Public")  # Airflow's own roles, mwaa-spec 7.3
 
 _ROOT_POLICY = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
-_ELEMENTS = frozenset({"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"})
 _SETTLED = 1000  # decisions that a principal keeps
-_WITH_VARIABLES = {"2012-10-17": True, "2008-10-17": False, None: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ def _evaluate(
         groups.append(("a permissions boundary", (boundary,)))
     if session_policies is not None:
         groups.append(("a session policy", session_policies))
-    effects = [(name, _effects(group, action, resource, known)) for name, group in groups]
-    for name, found in effects:
+    said = [(name, effects(group, action, resource, known)) for name, group in groups]
+    for name, found in said:
         if "Deny" in found:
             return Decision(False, f"with an explicit deny in {name}")
-    for name, found in effects:
+    for name, found in said:
         if "Allow" not in found:
             return Decision(False, f"because no {name.partition(' ')[2]} allows the {action} action")
     return Decision(True, "because an identity-based policy allows it")
@@ -76,7 +76,8 @@ def decide(principal: Principal, action: str, resource: str, context: Mapping[st
     """What the principal's own policies say, with the condition keys that follow from who it is.
 
     The root of an account may do everything in it. Another account's resource is out of reach for all: MWAA has no
-    resource-based policies that could open it.
+    resource-based policies that could open it. A federated user has what its session policies and its user's policies
+    both allow, so without session policies it has nothing (STS's reference, GetFederationToken).
     """
     settled = principal.settled.get((action, resource))
     if settled is not None:
@@ -85,14 +86,18 @@ def decide(principal: Principal, action: str, resource: str, context: Mapping[st
     if account not in ("", principal.account):
         return Decision(False, f"because no resource-based policy allows the {action} action")
     is_root = principal.arn == f"arn:{principal.partition}:iam::{principal.account}:root"
-    known = _Late(lambda: normalise(_with_caller(context or {}, principal)))
+    session_policies = (
+        () if principal.is_federated and principal.session_policies is None else principal.session_policies
+    )
+    owner = {"aws:ResourceAccount": account or principal.account}
+    known = _Late(lambda: normalise(_with_caller({**(context or {}), **owner}, principal)))
     decision = _evaluate(
         (_ROOT_POLICY, *principal.policies) if is_root else principal.policies,
         action,
         resource,
         known,
         principal.boundary,
-        principal.session_policies,
+        session_policies,
     )
     if not known.was_asked and len(principal.settled) < _SETTLED:
         principal.settled[action, resource] = (decision.allowed, decision.reason)
@@ -148,16 +153,21 @@ def roles_allowed(
 
 
 def principal_context(principal: Principal) -> dict[str, object]:
-    """The global condition keys that describe the caller; `aws:username` is for IAM users alone."""
+    """The global condition keys that describe the caller; `aws:username` is for IAM users alone.
+
+    Nobody signs in here with a second factor, which AWS says of temporary credentials only.
+    """
     kind, _, name = principal.iam_identity.partition("/")
-    iam = f"arn:{principal.partition}:iam::{principal.account}"
     types = {"user": "User", "assumed-role": "AssumedRole", "federated-user": "FederatedUser", "root": "Account"}
     context: dict[str, object] = {
-        "aws:PrincipalArn": f"{iam}:role/{name.partition('/')[0]}" if kind == "assumed-role" else principal.arn,
+        "aws:PrincipalArn": principal.entity_arn if kind == "assumed-role" else principal.arn,
         "aws:PrincipalAccount": principal.account,
         "aws:PrincipalType": types.get(kind),
         "aws:userid": principal.user_id,
         "aws:username": name.rpartition("/")[2] if kind == "user" else None,
+        "aws:PrincipalIsAWSService": False,
+        "aws:ViaAWSService": False,
+        "aws:MultiFactorAuthPresent": False if principal.is_temporary else None,
     }
     context.update((f"aws:PrincipalTag/{tag}", value) for tag, value in principal.tags.items())
     return context
@@ -184,70 +194,3 @@ def _with_caller(context: Mapping[str, object], principal: Principal) -> dict[st
         if key.lower() not in taken and not key.lower().startswith("aws:principaltag/")
     }
     return {**others, **own}
-
-
-def _effects(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context) -> set[str]:
-    """The effects of all statements that apply: a part of {Allow, Deny}."""
-    found = set()
-    for policy in policies:
-        version = policy.get("Version") if isinstance(policy, Mapping) else None
-        readable = version is None or (isinstance(version, str) and version in _WITH_VARIABLES)
-        variables = context if readable and _WITH_VARIABLES[version] else None
-        for statement in _statements(policy):
-            effect = statement.get("Effect")
-            applies = all_of([readable or None, _applies(statement, action, resource, context, variables)])
-            if effect == "Allow" and applies:
-                found.add("Allow")
-            elif isinstance(effect, str) and effect.lower() == "deny" and applies is not False:
-                found.add("Deny")
-    return found
-
-
-def _statements(policy: object) -> Iterator[Mapping[str, Any]]:
-    statements = policy.get("Statement") if isinstance(policy, Mapping) else None
-    for statement in statements if isinstance(statements, list | tuple) else [statements]:
-        if isinstance(statement, Mapping):
-            yield statement
-
-
-def _applies(
-    statement: Mapping[str, Any], action: str, resource: str, context: Context, variables: Context | None
-) -> bool | None:
-    def action_matches(pattern: str, _: bool | None) -> bool | None:
-        return _action_matches(pattern, action)
-
-    def resource_matches(pattern: str, missing: bool | None) -> bool | None:
-        return arn_matches(pattern, resource, variables, missing)
-
-    known = True if _ELEMENTS.issuperset(statement) else None
-    return all_of(
-        [
-            known,
-            _element(statement, "Action", action_matches),
-            _element(statement, "Resource", resource_matches),
-            holds(statement["Condition"], context, variables) if "Condition" in statement else True,
-        ]
-    )
-
-
-def _element(statement: Mapping[str, Any], name: str, test: Any) -> bool | None:
-    """`Action` or `NotAction`, `Resource` or `NotResource`: one of the two, a text or a list of texts."""
-    if (name in statement) == (f"Not{name}" in statement):
-        return None
-    negative = name not in statement
-    value = statement[f"Not{name}" if negative else name]
-    patterns = value if isinstance(value, list | tuple) else [value]
-    if not patterns:
-        return None
-    missing = None if negative else False
-    found = any_of(test(pattern, missing) if isinstance(pattern, str) else None for pattern in patterns)
-    return negated(found) if negative else found
-
-
-def _action_matches(pattern: str, action: str) -> bool | None:
-    if pattern == "*":
-        return True
-    if ":" not in pattern:
-        return None
-    parsed = parse(pattern.lower(), None)
-    return None if parsed is None else matches(parsed, action.lower())

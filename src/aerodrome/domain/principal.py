@@ -16,7 +16,10 @@ class Principal:
 
     `arn` is the caller's own ARN: `arn:aws:iam::ACCOUNT:user/NAME`, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
     or `arn:aws:iam::ACCOUNT:root`. `policies` are identity policies (inline, attached, of groups), `boundary` and
-    `session_policy` limit them; all are IAM JSON policy documents, parsed.
+    `session_policies` limit them; all are IAM JSON policy documents, parsed.
+
+    `key_id` is the access key it signed with, `entity` the ARN of the IAM user or role whose policies these are, with
+    its path. When one of the two goes, so does whatever was begun with it.
     """
 
     arn: str
@@ -27,6 +30,8 @@ class Principal:
     boundary: Mapping[str, Any] | None = None
     session_policies: tuple[Mapping[str, Any], ...] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    key_id: str = ""
+    entity: str = ""  # empty: what follows from `arn`
     # (action, resource) -> what the policies say whatever the request's conditions are: kept by `policy.decide`.
     settled: dict[tuple[str, str], tuple[bool, str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -45,6 +50,7 @@ class Principal:
                 self,
                 partition=partition,
                 arn=moved(self.arn, partition),
+                entity=moved(self.entity, partition),
                 policies=tuple(moved(self.policies, partition)),
                 boundary=moved(self.boundary, partition),
                 session_policies=None
@@ -57,6 +63,24 @@ class Principal:
     def iam_identity(self) -> str:
         """`IamIdentity` of CreateWebLoginToken: `user/NAME`, `assumed-role/ROLE/SESSION` or `root` (mwaa-spec 7.2)."""
         return self.arn.split(":", 5)[5]
+
+    @property
+    def entity_arn(self) -> str:
+        """ARN of the IAM user, role or root that stands behind it: `…:role/PATH/NAME` for a session of that role."""
+        kind, _, name = self.iam_identity.partition("/")
+        if self.entity or kind != "assumed-role":
+            return self.entity or self.arn
+        return f"arn:{self.partition}:iam::{self.account}:role/{name.partition('/')[0]}"
+
+    @property
+    def is_federated(self) -> bool:
+        """Whether it is a session of `sts:GetFederationToken`."""
+        return self.iam_identity.startswith("federated-user/")
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it signs with temporary credentials, by the form of their key ids."""
+        return self.key_id.startswith("ASIA") or self.iam_identity.startswith(("assumed-role/", "federated-user/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 The canonical request is made from the bytes that came over the wire: the path is encoded once more, the query is
 decoded and encoded again, the payload's hash is always of the body that is here. Codes are those of mwaa-spec 1.6.
+As on AWS, the very same request may come again while its date is good: nothing is remembered of it.
 """
 
 from __future__ import annotations
@@ -16,22 +17,13 @@ from urllib.parse import quote, quote_from_bytes
 
 from aerodrome.domain.principal import AccessKey, Principal, PrincipalSource
 from aerodrome.errors import ApiError
-from aerodrome.identity.scope import (
-    ALGORITHM,
-    Claim,
-    Scope,
-    Values,
-    by_name,
-    incomplete,
-    parse_claim,
-    parse_scope,
-    query_pairs,
-)
+from aerodrome.identity.claim import Claim, Values, by_name, incomplete, invalid, parse_claim
+from aerodrome.identity.scope import ALGORITHM, Scope, parse_scope, query_pairs
 
 __all__ = ["Caller", "Scope", "Verifier", "parse_scope"]
 
-_SKEW = timedelta(minutes=5)
-_UNSIGNED = "UNSIGNED-PAYLOAD"
+_SKEW = timedelta(minutes=15)  # that clocks may differ, either way
+_OF_S3 = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
     "and signing method. Consult the service documentation for details."
@@ -50,8 +42,8 @@ class Caller:
 class Verifier:
     """Verifies requests for one service. `now` gives an aware datetime.
 
-    A body that its signer left out of the signature (`UNSIGNED-PAYLOAD`) is refused, as AWS refuses it outside of S3,
-    unless `allow_unsigned_payload`.
+    A body that its signer left out of the signature (`UNSIGNED-PAYLOAD`), or signed in pieces (`STREAMING-…`), is
+    refused, as AWS refuses it outside of S3.
     """
 
     def __init__(
@@ -60,12 +52,10 @@ class Verifier:
         now: Callable[[], datetime],
         *,
         service: str = "airflow",
-        allow_unsigned_payload: bool = False,
     ) -> None:
         self._source = source
         self._now = now
         self._service = service
-        self._allow_unsigned_payload = allow_unsigned_payload
 
     async def verify(
         self, method: str, raw_path: bytes, raw_query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
@@ -78,15 +68,14 @@ class Verifier:
             Temporary: the source of principals is away for a moment.
         """
         values = by_name(headers)
-        claim = parse_claim(values, raw_query)
-        if claim.scope.service != self._service:
-            raise _invalid(f"Credential should be scoped to correct service: '{self._service}'.")
+        claim = parse_claim(values, raw_query, self._service)
         _check_signed_headers(claim, values)
         _check_time(claim, self._now())
         key = await self._key(claim)
-        canonical = canonical_request(method, raw_path, raw_query, claim, values, self._payload_hash(values, body))
-        if not hmac.compare_digest(_signature(key.secret, claim, canonical), claim.signature):
-            raise _invalid(_MISMATCH)
+        canonical = canonical_request(method, raw_path, raw_query, claim, values, _payload_hash(values, body))
+        expected = _signature(key.secret, claim, canonical)
+        if not hmac.compare_digest(expected.encode(), claim.signature.encode("utf-8", "surrogateescape")):
+            raise invalid(_MISMATCH)
         if key.expires_at is not None and key.expires_at <= self._now():
             raise ApiError("ExpiredTokenException", "The security token included in the request is expired", 403)
         if key.principal is None:
@@ -101,16 +90,15 @@ class Verifier:
             raise _unrecognized()
         return key
 
-    def _payload_hash(self, values: Values, body: bytes) -> str:
-        said = values.get("x-amz-content-sha256")
-        if said is not None and _trimmed(said) == _UNSIGNED.encode():
-            if self._allow_unsigned_payload:
-                return _UNSIGNED
-            raise _invalid(f"The payload must be signed: {_UNSIGNED} is not accepted by this service.")
-        actual = hashlib.sha256(body).hexdigest()
-        if said is not None and _trimmed(said) != actual.encode():
-            raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 hash of the body.")
+
+def _payload_hash(values: Values, body: bytes) -> str:
+    said = values.get("x-amz-content-sha256")
+    actual = hashlib.sha256(body).hexdigest()
+    if said is None or _trimmed(said) == actual.encode():
         return actual
+    if _trimmed(said).startswith(_OF_S3):
+        raise invalid("The payload must be signed as a whole: what x-amz-content-sha256 says is accepted by S3 alone.")
+    raise invalid("The value of x-amz-content-sha256 is not the SHA-256 hash of the body.")
 
 
 def canonical_request(
@@ -162,27 +150,27 @@ def _check_signed_headers(claim: Claim, values: Values) -> None:
     must = {"host"} | {name for name in values if name.startswith("x-amz-")}
     unsigned = sorted(must - set(claim.signed_headers))
     if unsigned:
-        listed = ", ".join(repr(name[:100]) for name in unsigned)
-        raise incomplete(f"{listed} must be a 'SignedHeader' in the AWS Authorization.")
+        listed = ", ".join("'Host'" if name == "host" else repr(name[:100]) for name in unsigned)
+        raise invalid(f"{listed} must be a 'SignedHeader' in the AWS Authorization.")
     if len(values.get("host", [])) > 1:
         raise incomplete("The request has more than one Host header.")
     if any(name not in values for name in claim.signed_headers):
-        raise _invalid(_MISMATCH)
+        raise invalid(_MISMATCH)
 
 
 def _check_time(claim: Claim, now: datetime) -> None:
     signed = claim.signed_at
     if signed > now + _SKEW:
-        raise _invalid(
+        raise invalid(
             f"Signature not yet current: {claim.stamp} is still later than {_stamp(now + _SKEW)} "
-            f"({_stamp(now)} + 5 min.)"
+            f"({_stamp(now)} + 15 min.)"
         )
     if claim.expires is not None and signed + timedelta(seconds=claim.expires) < now:
         end = _stamp(signed + timedelta(seconds=claim.expires))
-        raise _invalid(f"Signature expired: {end} is now earlier than {_stamp(now)} (X-Amz-Expires {claim.expires} s)")
+        raise invalid(f"Signature expired: {end} is now earlier than {_stamp(now)} (X-Amz-Expires {claim.expires} s)")
     if claim.expires is None and signed < now - _SKEW:
-        raise _invalid(
-            f"Signature expired: {claim.stamp} is now earlier than {_stamp(now - _SKEW)} ({_stamp(now)} - 5 min.)"
+        raise invalid(
+            f"Signature expired: {claim.stamp} is now earlier than {_stamp(now - _SKEW)} ({_stamp(now)} - 15 min.)"
         )
 
 
@@ -204,10 +192,6 @@ def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
-
-
-def _invalid(message: str) -> ApiError:
-    return ApiError("InvalidSignatureException", message, 403)
 
 
 def _unrecognized() -> ApiError:

@@ -82,7 +82,11 @@ def test_actions(pattern: object, matches: bool) -> None:
         ("arn:aws:airflow:eu-west-1:123456789012:environment/SALES-prod", False),
         ("arn:aws:airflow:eu-west-1:123456789012:environment/sales", False),
         ("arn:aws:airflow:us-east-1:123456789012:environment/*", False),
-        ("arn:aws:airflow:*:environment/sales-prod:x", False),  # a wildcard doesn't reach over a colon
+        ("arn:aws:airflow:*:environment/sales-prod", True),  # a wildcard that ends a part reaches over colons
+        ("arn:aws:airflow:*:environment/sales-prod:x", False),
+        ("arn:aws:airflow:*:eu-west-1:123456789012:environment/sales-prod", False),
+        ("arn:aws:airflow:*st:environment/*:x", False),  # and one within a part doesn't
+        ("arn:*:environment/*", True),
         ("arn:aws-cn:airflow:*:*:*", False),
         ([], None),
         (["arn:aws:s3:::b", ARN], True),
@@ -453,11 +457,20 @@ def test_the_context_says_who_calls_and_cannot_be_told_otherwise() -> None:
         "aws:PrincipalType": "User",
         "aws:userid": "AIDA1",
         "aws:username": "ann",
+        "aws:PrincipalIsAWSService": False,
+        "aws:ViaAWSService": False,
+        "aws:MultiFactorAuthPresent": None,
         "aws:PrincipalTag/team": "a",
     }
     role = principal_context(principal("arn:aws:sts::123456789012:assumed-role/deploy/session-1"))
     assert role["aws:PrincipalArn"] == "arn:aws:iam::123456789012:role/deploy"
     assert (role["aws:username"], role["aws:PrincipalType"]) == (None, "AssumedRole")
+    assert role["aws:MultiFactorAuthPresent"] is False
+    with_path = principal(
+        "arn:aws:sts::123456789012:assumed-role/deploy/session-1",
+        entity="arn:aws:iam::123456789012:role/ci/deploy",
+    )
+    assert principal_context(with_path)["aws:PrincipalArn"] == "arn:aws:iam::123456789012:role/ci/deploy"
     own = policy(statement(Resource="arn:aws:airflow:*:*:environment/${aws:username}-*"))
     who = principal(policies=(own,))
     authorise(who, ACTION, ARN.replace("sales", "ann"))

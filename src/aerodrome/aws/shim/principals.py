@@ -194,6 +194,7 @@ class Principals:
             "arn": arn,
             "account": account,
             "partition": arn.split(":")[1],
+            "entity": entity["Arn"],
             "user_id": user_id,
             "policies": policies,
             "boundary": boundary,
