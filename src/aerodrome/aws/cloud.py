@@ -132,6 +132,15 @@ class CloudSocket:
         """
         await self._ask("ensure_admin", user=user, access_key=access_key, secret_key=secret_key, account=account)
 
+    async def forget_key(self, user: str, access_key: str, account: str) -> None:
+        """Delete a key of the user, unless it is gone already.
+
+        Raises:
+            Temporary: the cloud doesn't answer, or can't write.
+        """
+        await self._ask("forget_key", user=user, access_key=access_key, account=account)
+        self._cache.clear()
+
     async def _ask(self, verb: str, **members: Any) -> Mapping[str, Any]:
         try:
             async with asyncio.timeout(self._timeout):

@@ -38,6 +38,7 @@ class Control:
             "assume_service_role": self._assume_service_role,
             "flush": self._flush,
             "ensure_admin": self._ensure_admin,
+            "forget_key": self._forget_key,
         }
 
     async def serve(self, listener: socket.socket) -> asyncio.AbstractServer:
@@ -110,6 +111,11 @@ class Control:
         self._principals.ensure_admin(
             str(request["user"]), str(request["access_key"]), str(request["secret_key"]), str(request["account"])
         )
+        await self._journal.durable_services("iam")
+        return {}
+
+    async def _forget_key(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._principals.forget_key(str(request["user"]), str(request["access_key"]), str(request["account"]))
         await self._journal.durable_services("iam")
         return {}
 

@@ -175,6 +175,12 @@ class Principals:
             if {**known, **wanted} != known:
                 iam._access_keys[access_key] = {**known, **wanted}
 
+    def forget_key(self, user: str, access_key: str, account: str) -> None:
+        keys = self._stack.iam._access_keys
+        with self._stack.responses.request_scope(account, self._region):
+            if (keys.get(access_key) or {}).get("UserName") == user:
+                del keys[access_key]
+
     # -- sessions --------------------------------------------------------------------------------------------------
 
     def _of_session(self, key_id: str, session: Mapping[str, Any], token: str) -> dict[str, Any] | None:
