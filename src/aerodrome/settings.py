@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -69,6 +70,11 @@ class Settings(BaseSettings):
     )
     account: str = Field(
         "100000000001", pattern=r"^\d{12}$", description="Account of the embedded cloud and of its administrator."
+    )
+    identity: Literal["embedded", "table"] | None = Field(
+        None,
+        description="Where callers of the MWAA API come from: `embedded` (IAM of the embedded cloud; so at first) or "
+        "`table` (users, keys and roles of `aerodrome iam`). Not set: as it was.",
     )
     web_host: str = Field(
         "auto",

@@ -29,10 +29,10 @@ from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment, EnvironmentKey, Status
-from aerodrome.domain.principal import AccessKey, Credentials, Principal
+from aerodrome.domain.principal import AccessKey, Credentials, Principal, PrincipalReference
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.gateway.hosts import loopback_address
-from aerodrome.identity import Verifier
+from aerodrome.identity import PrincipalSource, Verifier
 from aerodrome.store.database import Pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
@@ -108,6 +108,10 @@ class Account:
         partition, account = self.places.get(key_id, ("aws", ACCOUNT))
         arn = f"arn:{partition}:iam::{account}:user/{key_id}"
         return AccessKey(key_id, "secret", principal=Principal(arn, account, partition, key_id, (policy,)))
+
+    async def principal_of(self, reference: PrincipalReference) -> Principal | None:
+        found = await self.resolve(reference.access_key_id, None)
+        return None if found is None else found.principal
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
@@ -224,8 +228,10 @@ def made_wire(longest_path: int) -> Wire:
 
 
 @asynccontextmanager
-async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) -> AsyncIterator[House]:
-    """The API on that database. `changes`: of the context that operations get."""
+async def open_house(
+    pool: Pool, *, longest_path: int = 2048, source: PrincipalSource | None = None, **changes: Any
+) -> AsyncIterator[House]:
+    """The API on that database. `changes`: of the context that operations get; `source`: of its callers."""
     buckets = Buckets()
     store, events, account, poked = EnvironmentStore(pool, vault := Vault(b"k" * 32)), EventStore(pool), Account(), []
     context = Context(
@@ -247,7 +253,7 @@ async def open_house(pool: Pool, *, longest_path: int = 2048, **changes: Any) ->
         strict=False,
     )
     context = replace(context, **changes)
-    wire, verifier = made_wire(longest_path), Verifier(account, context.now)
+    wire, verifier = made_wire(longest_path), Verifier(source or account, context.now)
     door = FrontDoor(
         own=Starlette(),
         mwaa=fold(middleware := build_middleware(wire, verifier), build_operation(wire, context)),

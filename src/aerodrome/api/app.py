@@ -14,14 +14,17 @@ import uuid
 from collections.abc import Callable, Sequence
 
 import httpcore
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as HttpScope
 
 from aerodrome.api.call import Call, Handler
 from aerodrome.api.history import PREFIX as HISTORY
 from aerodrome.api.middleware import BODY_LIMIT
+from aerodrome.api.sts import SIGNING_NAME as STS
+from aerodrome.api.sts import Sts
 from aerodrome.content.writes import Write, Writes
-from aerodrome.errors import ApiError
-from aerodrome.identity import parse_scope
+from aerodrome.errors import ApiError, Temporary
+from aerodrome.identity import Scope, parse_scope
 from aerodrome.relay import Relay
 from aerodrome.web import bodies
 from aerodrome.wire import Reply, Wire
@@ -44,7 +47,8 @@ _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metric
 class FrontDoor:
     """`own` and `history` answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` gets the rest.
 
-    `writes` is told of those to the cloud's S3. The cloud answers a write with success when it is on disk.
+    `writes` is told of those to the cloud's S3. The cloud answers a write with success when it is on disk. `sts` is
+    there when callers come from our own table, and answers for their keys.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class FrontDoor:
         cloud: Relay | None,
         healthy: Callable[[], bool],
         writes: Writes | None = None,
+        sts: Sts | None = None,
         body_seconds: float = BODY_SECONDS,
         turn_seconds: float = TURN_SECONDS,
     ) -> None:
@@ -67,12 +72,13 @@ class FrontDoor:
         self._cloud = cloud
         self._healthy = healthy
         self._writes = writes
+        self._sts = sts
         self._body_seconds = body_seconds
         self._turn_seconds = turn_seconds
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._long_turns = asyncio.Semaphore(_LONG_AT_ONCE)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         path: bytes = scope["raw_path"]
@@ -86,10 +92,23 @@ class FrontDoor:
             await self._own(scope, receive, send)
         elif signature.service == SIGNING_NAME if signature else _is_mwaa(scope["headers"], path):
             await self._call(self._mwaa, scope, receive, send)
+        elif self._sts is not None and signature is not None and signature.service == STS:
+            await self._ask_sts(self._sts, signature, scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
 
-    async def _call(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask_sts(self, sts: Sts, signature: Scope, scope: HttpScope, receive: Receive, send: Send) -> None:
+        try:
+            ours = await sts.knows(signature.key_id)
+        except Temporary as error:
+            await _send(send, _unavailable(f"Try again in a moment: {error}"))
+            return
+        if ours:
+            await self._call(sts, scope, receive, send)
+        else:
+            await self._pass_on(scope, receive, send)
+
+    async def _call(self, handler: Handler, scope: HttpScope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
         try:
             has_body = bodies.announced(scope["headers"])
@@ -140,7 +159,7 @@ class FrontDoor:
         reply = self._wire.error(error, request_id)
         await _send(send, Reply(reply.status, {**reply.headers, "connection": "close"}, reply.body))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         if self._cloud is None:
             await _send(send, _unavailable("This installation has no embedded cloud: send this call to AWS itself."))
             return
@@ -161,7 +180,7 @@ class FrontDoor:
         finally:
             writes.ended(write, durable=False)
 
-    async def _exchange(self, cloud: Relay, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _exchange(self, cloud: Relay, scope: HttpScope, receive: Receive, send: Send) -> None:
         started = False
 
         async def watched(message: Message) -> None:

@@ -16,6 +16,7 @@ def wanted(settings: Settings) -> Wanted:
         region=settings.region,
         bind=settings.bind,
         web_host=settings.web_host,
+        identity=settings.identity,
         port=settings.port,
         gateway_port=settings.gateway_port,
         postgres_port=settings.postgres_port,

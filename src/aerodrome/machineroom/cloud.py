@@ -1,4 +1,4 @@
-"""The embedded cloud, as `aws/` makes it, started and given its administrator."""
+"""The embedded cloud, as `aws/` makes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aerodrome
-from aerodrome.aws.cloud import CloudSocket
 from aerodrome.aws.install import CloudSpec, ensure_cloud
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
@@ -19,7 +18,6 @@ from aerodrome.machineroom.users import Owner
 from aerodrome.supervision import Program
 
 NAME = "cloud"
-_ADMINISTRATOR = "admin"
 _PYTHONS = ("3.11", "3.12", "3.13")  # that the lock file is made for, the best tried one first
 
 
@@ -45,13 +43,6 @@ def prepare(
     log_path = layout.log / f"{NAME}.log"
     program = Program(name=NAME, argv=cloud.argv, log_path=log_path, environment=LEAN, stop_wait=20, priority=120)
     return program, cloud.health_url
-
-
-async def ensure_administrator(layout: Layout, installation: Installation) -> None:
-    """The generated administrator is an IAM user of the embedded cloud with the recorded key. Idempotent."""
-    await CloudSocket(layout.cloud_socket).ensure_admin(
-        _ADMINISTRATOR, installation.admin_access_key, installation.admin_secret_key, installation.account
-    )
 
 
 def _lock_file() -> Path:

@@ -32,6 +32,7 @@ class Installation:
     supervisor_password: str
     external_postgres_url: str | None = None
     external_valkey_url: str | None = None
+    identity: str = "embedded"  # where callers of the MWAA API come from: "embedded" or "table"
     bind: str = "127.0.0.1"  # address that the front door listens on; may change from one `up` to the next
 
     @property

@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from aerodrome.domain.iam import LONG_TERM
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import hosts, ports, users
 from aerodrome.machineroom.installation import Installation, load, save
+from aerodrome.store.new_keys import new_id, new_secret
 
 _ID_LENGTH = 6
-_BASE32 = string.ascii_uppercase + "234567"  # of real access keys
 _ENVIRONMENT_ID = re.compile(r"[0-9a-f]{12}")  # domain/environment.py; jobs and port records lie beside them
 
 
@@ -27,6 +28,7 @@ class Wanted:
     region: str
     bind: str = "127.0.0.1"
     web_host: str = "auto"
+    identity: str | None = None  # as it was; "embedded" at first
     port: int | None = None
     gateway_port: int | None = None
     postgres_port: int | None = None
@@ -91,10 +93,11 @@ def _first(wanted: Wanted, web_host: str) -> Prepared:
         region=wanted.region,
         bind=wanted.bind,
         web_host=web_host,
+        identity=wanted.identity or "embedded",
         postgres_password=secrets.token_urlsafe(24),
         valkey_password=secrets.token_urlsafe(24),
-        admin_access_key="AKIA" + "".join(secrets.choice(_BASE32) for _ in range(16)),
-        admin_secret_key=secrets.token_urlsafe(30),
+        admin_access_key=new_id(LONG_TERM),
+        admin_secret_key=new_secret(),
         supervisor_password=secrets.token_urlsafe(24),
         external_postgres_url=_server_url(wanted.postgres_url, "POSTGRES_URL"),
         external_valkey_url=_server_url(wanted.valkey_url, "VALKEY_URL"),
@@ -119,6 +122,7 @@ def _again(layout: Layout, before: Installation, wanted: Wanted, running: set[st
         notices += (f"AERODROME_WEB_HOST is fixed at the first `up`: `{before.web_host}` in this installation.",)
     installation = replace(
         before,
+        identity=wanted.identity or before.identity,
         bind=before.bind if "front_port" in running else wanted.bind,
         external_postgres_url=_url(before.external_postgres_url, wanted.postgres_url, "POSTGRES_URL", layout),
         external_valkey_url=_url(before.external_valkey_url, wanted.valkey_url, "VALKEY_URL", layout),

@@ -11,7 +11,19 @@ from typing import Any
 from aerodrome import pki
 from aerodrome.errors import Temporary
 from aerodrome.layout import Layout
-from aerodrome.machineroom import cloud, control, draining, guard, home, postgres, prepare, programs, users, valkey
+from aerodrome.machineroom import (
+    administrator,
+    cloud,
+    control,
+    draining,
+    guard,
+    home,
+    postgres,
+    prepare,
+    programs,
+    users,
+    valkey,
+)
 from aerodrome.machineroom.installation import Installation, load
 from aerodrome.machineroom.living import living_programs
 from aerodrome.machineroom.lock import only_us
@@ -113,9 +125,10 @@ async def _up(
     if not await _when_stopped(supervisor, guarding):
         await supervisor.replace(guarding)
     await _together(_start_postgres(room), _start_valkey(room), _start_cloud(room))
+    await administrator.finish_exchange(layout)
     await _start_control(room, control_program(layout, installation, surroundings))
     await supervisor.start_waiting()
-    return Up(installation, control.NAME in (living or ()))
+    return Up(load(layout), control.NAME in (living or ()))
 
 
 async def _settled(layout: Layout) -> frozenset[str] | None:
@@ -212,7 +225,7 @@ async def _start_cloud(room: _Room) -> None:
             port=room.installation.cloud_port,
             patience=_PATIENCE,
         )
-        await cloud.ensure_administrator(room.layout, room.installation)
+        await administrator.ensure(room.layout, room.installation)
 
 
 async def _start_control(room: _Room, program: Program) -> None:

@@ -55,6 +55,7 @@ from aerodrome.reconcile.loop import Loop
 from aerodrome.reconcile.ports import Services
 from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.relay import Relay
+from aerodrome.server.callers import callers
 from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
 from aerodrome.server.world import (
@@ -66,6 +67,7 @@ from aerodrome.server.world import (
     RuntimePlanner,
 )
 from aerodrome.settings import Settings
+from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
@@ -97,6 +99,7 @@ class ControlPlane:
     content: ContentLoop
     gateway: Gateway
     tokens: TokenStore
+    keys: AccessKeyStore
     events: EventStore
     healthy: bool = False
 
@@ -216,7 +219,8 @@ async def compose(
             list_readable_only=settings.list_readable_only,
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
-        verifier = Verifier(cloud, now)
+        principals, sts = await callers(layout, installation, pool, vault, cloud, now)
+        verifier = Verifier(principals, now)
 
         async def credentials_of(environment_id: str) -> ExecutionRole | None:
             environment, secrets = await store.by_id(environment_id), await store.secrets(environment_id)
@@ -238,11 +242,13 @@ async def compose(
                 cloud=relay,
                 healthy=lambda: plane.healthy,
                 writes=content,
+                sts=sts,
             ),
             loop=loop,
             content=content,
             gateway=gateway,
             tokens=tokens,
+            keys=AccessKeyStore(pool, vault),
             events=events,
         )
         yield plane
@@ -269,7 +275,7 @@ async def run(
         tasks = {
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
-            asyncio.create_task(_sweep(plane.tokens, plane.events), name="sweep"),
+            asyncio.create_task(_sweep(plane.tokens, plane.keys, plane.events), name="sweep"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
         gc.collect()
@@ -319,10 +325,11 @@ async def _sources(store: EnvironmentStore) -> list[Source]:
     return [source_of(environment) for environment in await store.all() if GOALS[environment.status] is Goal.RUN]
 
 
-async def _sweep(tokens: TokenStore, events: EventStore) -> None:
+async def _sweep(tokens: TokenStore, keys: AccessKeyStore, events: EventStore) -> None:
     while True:
         with suppress(Temporary):
             await tokens.sweep(now())
+            await keys.sweep(now())
             await events.prune()
         await asyncio.sleep(_SWEEP)
 

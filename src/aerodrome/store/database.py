@@ -27,6 +27,7 @@ DATABASE = "aerodrome"
 _OF = "FROM environments WHERE partition = $1 AND account = $2 AND region = $3"
 READS = {  # what `Pool.reader` is asked
     "version_of_environment": f"SELECT id, generation, tags {_OF} AND name = $4",
+    "revision_of_identities": "SELECT revision FROM identity_revision",
     # One JSON text, since a page is read faster than its rows.
     "names_of_environments": (
         'SELECT json_agg(name ORDER BY name COLLATE "C")'  # noqa: S608 - constants

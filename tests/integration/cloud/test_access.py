@@ -202,7 +202,7 @@ async def test_resolve_a_user(shared_cloud: RunningCloud) -> None:
     assert (found.secret, found.active, found.expires_at) == (secret, True, None)
     assert found.principal.arn == f"arn:aws:iam::{ACCOUNT}:user/resolved"
     assert (found.principal.account, found.principal.partition) == (ACCOUNT, "aws")
-    assert (found.principal.key_id, found.principal.entity) == (key_id, found.principal.arn)
+    assert found.principal.entity_arn == found.principal.arn
     assert found.principal.user_id.startswith("AIDA")
     assert found.principal.tags == {"team": "data"}
     sids = [policy["Statement"][0].get("Sid") for policy in found.principal.policies]
@@ -264,9 +264,7 @@ async def test_assume_role(shared_cloud: RunningCloud) -> None:
     assert found is not None
     assert found.principal is not None
     assert found.principal.arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/execution/task-7"
-    assert (
-        found.principal.entity == found.principal.entity_arn == role == f"arn:aws:iam::{ACCOUNT}:role/tasks/execution"
-    )
+    assert found.principal.entity_arn == role == f"arn:aws:iam::{ACCOUNT}:role/tasks/execution"
     assert found.principal.policies == ({"Version": "2012-10-17", "Statement": [allowed]},)
     assert found.expires_at == made.expires_at
     assert await cloud.resolve(made.access_key_id, "wrong") is None

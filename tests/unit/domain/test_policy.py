@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.policy import Decision, authorise, evaluate, principal_context, request_context, roles_allowed
-from aerodrome.domain.principal import Principal
+from aerodrome.domain.principal import Principal, PrincipalReference
 from aerodrome.errors import ApiError
 
 ACTION = "airflow:GetEnvironment"
@@ -468,7 +468,13 @@ def test_the_context_says_who_calls_and_cannot_be_told_otherwise() -> None:
     assert role["aws:MultiFactorAuthPresent"] is False
     with_path = principal(
         "arn:aws:sts::123456789012:assumed-role/deploy/session-1",
-        entity="arn:aws:iam::123456789012:role/ci/deploy",
+        reference=PrincipalReference(
+            access_key_id="ASIAEXAMPLE",
+            arn="arn:aws:sts::123456789012:assumed-role/deploy/session-1",
+            user_id="AROAEXAMPLE:session-1",
+            issuer_arn="arn:aws:iam::123456789012:role/ci/deploy",
+            issuer_id="AROAEXAMPLE",
+        ),
     )
     assert principal_context(with_path)["aws:PrincipalArn"] == "arn:aws:iam::123456789012:role/ci/deploy"
     own = policy(statement(Resource="arn:aws:airflow:*:*:environment/${aws:username}-*"))

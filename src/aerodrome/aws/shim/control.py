@@ -33,10 +33,12 @@ class Control:
         self._verbs: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
             "ping": self._ping,
             "resolve": self._resolve,
+            "standing": self._standing,
             "assume_role": self._assume_role,
             "assume_service_role": self._assume_service_role,
             "flush": self._flush,
             "ensure_admin": self._ensure_admin,
+            "forget_key": self._forget_key,
         }
 
     async def serve(self, listener: socket.socket) -> asyncio.AbstractServer:
@@ -81,6 +83,10 @@ class Control:
     async def _resolve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"key": self._principals.resolve(str(request["key_id"]), request.get("session_token"))}
 
+    async def _standing(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        texts = [str(request[name]) for name in ("key_id", "arn", "user_id", "issuer_arn", "issuer_id")]
+        return {"principal": self._principals.standing(*texts, temporary=bool(request["temporary"]))}
+
     async def _assume_role(self, request: Mapping[str, Any]) -> dict[str, Any]:
         credentials = self._principals.assume_role(
             str(request["role_arn"]),
@@ -105,6 +111,11 @@ class Control:
         self._principals.ensure_admin(
             str(request["user"]), str(request["access_key"]), str(request["secret_key"]), str(request["account"])
         )
+        await self._journal.durable_services("iam")
+        return {}
+
+    async def _forget_key(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._principals.forget_key(str(request["user"]), str(request["access_key"]), str(request["account"]))
         await self._journal.durable_services("iam")
         return {}
 
