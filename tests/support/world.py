@@ -294,10 +294,11 @@ class _Routes:
     ids: set[str]
     world: World
 
-    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None:
+    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> str:
         self.ids.add(environment.id)
         self.world.ways[environment.id] = web_servers(environment, plan, observed)
         self.world.modes[environment.id] = in_force(environment).desired.get("WebserverAccessMode")
+        return ""
 
     async def drop(self, environment_id: str) -> None:
         self.ids.discard(environment_id)
