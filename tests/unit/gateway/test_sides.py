@@ -8,17 +8,20 @@ import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from aerodrome.domain.web_server import Side
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import Backstage, Limits, Opening, Route
 from aerodrome.gateway.tls import server_context
 from aerodrome.layout import Layout
-from aerodrome.pki import issue
+from aerodrome.pki import Certificates, issue
 
 from .test_listeners import free_port, listens
 
@@ -269,8 +272,10 @@ async def test_what_is_left_has_forward_secrecy_and_no_tickets(
     named: Gateway, version: ssl.TLSVersion, trust: ssl.SSLContext
 ) -> None:
     trust.minimum_version = trust.maximum_version = version
-    _, writer = await asyncio.open_connection(HERE, named.port(HERE), ssl=trust, server_hostname="localhost")
+    reader, writer = await asyncio.open_connection(HERE, named.port(HERE), ssl=trust, server_hostname="localhost")
     tls = writer.get_extra_info("ssl_object")
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert await reader.read(), "tickets of TLS 1.3 would come with the answer"
     assert tls.cipher()[0].startswith(("ECDHE-", "TLS_"))
     assert tls.session is None or not tls.session.has_ticket
     writer.close()
@@ -296,3 +301,70 @@ async def test_airflows_own_host_in_a_redirection_becomes_the_one_that_was_asked
     for host, side in ((setup.host, Side.PUBLIC), (hidden, Side.PRIVATE)):
         answer = await ask(trust, named.port(HERE, side), host, cookie=good, target="/moved")
         assert f"location: https://{host}/auth/logout?next=x".encode() in answer
+
+
+async def serial(port: int, name: str) -> int:
+    """Of the certificate that a name is answered with, whoever signed it, whenever it is valid."""
+    async with asyncio.timeout(10):
+        _, writer = await asyncio.open_connection(HERE, port, ssl=client(), server_hostname=name)
+        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(der).serial_number
+
+
+async def test_certificates_are_renewed_while_it_runs(setup: Any, make: Any, tmp_path: Path) -> None:
+    """What the control plane does every ten minutes for shared listeners, and with every pass for a route."""
+    clock = [datetime.now(UTC)]
+    gateway = make(0, HERE, Certificates(Layout(tmp_path), None, None, lambda: clock[0]))
+    await gateway.start()
+    public = setup.routes["aaa"]
+    await gateway.add(public, private(public))
+    places = [(gateway.port(HERE, side), name) for side in Side for name in ("localhost",)]
+    places += [(gateway.port(HERE), public.host), (gateway.port(HERE, Side.PRIVATE), private(public).host)]
+
+    async def served() -> list[int]:
+        return [await serial(port, host.partition(":")[0]) for port, host in places]
+
+    first = await served()
+    reader, writer = await asyncio.open_connection(HERE, places[0][0], ssl=client(), server_hostname="localhost")
+    clock[0] += timedelta(days=360)
+    await gateway.start()
+    await gateway.add(public, private(public))
+    assert await served() == first
+    clock[0] += timedelta(days=8)
+    await gateway.start()
+    await gateway.add(public, private(public))
+    assert not set(first) & set(await served())
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await setup.client.read(reader)).status == 404, "an open connection goes on"
+    writer.close()
+
+
+async def test_your_own_certificate_is_served_and_exchanged_while_it_runs(
+    setup: Any, make: Any, tmp_path: Path
+) -> None:
+    public = setup.routes["aaa"]
+    name, elsewhere, own = public.host.partition(":")[0], Layout(tmp_path / "elsewhere"), tmp_path / "own.pem"
+    elsewhere.home.mkdir()
+
+    def another() -> int:
+        for path in elsewhere.pki.glob("issued/*"):
+            path.unlink()
+        made, _ = issue(elsewhere, [f"*.{name.partition('.')[2]}"])
+        own.write_bytes(made.read_bytes())
+        return x509.load_pem_x509_certificate(own.read_bytes()).serial_number
+
+    first, layout = another(), Layout(tmp_path / "home")
+    layout.home.mkdir()
+    gateway = make(0, HERE, Certificates(layout, own, None))
+    await gateway.start()
+    await gateway.add(public, private(public))
+    port, hidden = gateway.port(HERE), gateway.port(HERE, Side.PRIVATE)
+    assert await serial(port, name) == await serial(hidden, private(public).host.partition(":")[0]) == first
+    assert await serial(port, "localhost") != first, "it isn't for that"
+    second = another()
+    await gateway.add(public)
+    assert await serial(port, name) == second
+    own.write_text("torn")
+    await gateway.add(public)
+    assert await serial(port, name) == second
