@@ -60,6 +60,38 @@ class Settings(BaseSettings):
     gateway_port: int | None = Field(
         None, ge=1, le=65535, description="Port of the web servers' gateway. Usual: 443, else 8443."
     )
+    gateway_bind: str = Field(
+        "127.0.0.1",
+        description="Address that public web servers are reached at, where they have names "
+        "(AERODROME_WEB_HOST=name). Anything but loopback opens them to others.",
+    )
+    private_gateway_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of private web servers. Usual: 8444; where web servers have addresses of their own, that of "
+        "the public ones.",
+    )
+    private_gateway_bind: str = Field(
+        "127.0.0.1",
+        description="Address that private web servers are reached at, where they have names. Security groups say who "
+        "gets in.",
+    )
+    security_group_interval: float = Field(
+        10.0, ge=1, description="Seconds between two looks at the inbound rules of an environment's security groups."
+    )
+    web_domain: str = Field(
+        "airflow.localhost",
+        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$",
+        description="What the names of web servers end with: ID.REGION.DOMAIN, private ID-vpce.REGION.DOMAIN. Names of "
+        "environments that are there stay.",
+    )
+    tls_certificate: Path | None = Field(
+        None,
+        description="Your own certificate for web servers: a PEM file with its chain, or a folder of NAME.crt beside "
+        "NAME.key. Hosts that none of them is for have one of the local CA.",
+    )
+    tls_key: Path | None = Field(None, description="The key of that certificate, a PEM file.")
     postgres_port: int | None = Field(None, ge=1, le=65535, description="Port of the embedded PostgreSQL. Usual: 4611.")
     valkey_port: int | None = Field(None, ge=1, le=65535, description="Port of the embedded Valkey. Usual: 4612.")
     cloud_port: int | None = Field(None, ge=1, le=65535, description="Private port of the embedded cloud. Usual: 4613.")

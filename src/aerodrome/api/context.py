@@ -11,6 +11,7 @@ from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.principal import Credentials, RoleSource
+from aerodrome.domain.web_server import DOMAIN, HTTPS_PORT, public_name, webserver_url, with_port
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
 from aerodrome.store.tokens import TokenStore
@@ -55,8 +56,14 @@ class Context:
     web_host: str  # "name" or "address"
     strict: bool
     list_readable_only: bool = False  # whether ListEnvironments leaves out what the caller may not GetEnvironment
+    private_port: int = HTTPS_PORT  # of private web servers
+    web_domain: str = DOMAIN  # of host names
 
     def host(self, environment_id: str, region: str, address: str) -> str:
-        """WebserverUrl: fixed at create (design: web server host names)."""
-        name = f"{environment_id}.{region}.airflow.localhost" if self.web_host == "name" else address
-        return name if self.gateway_port == 443 else f"{name}:{self.gateway_port}"
+        """The public host, which the private one follows from: fixed at create (design: web server host names)."""
+        name = public_name(environment_id, region, self.web_domain) if self.web_host == "name" else address
+        return with_port(name, self.gateway_port)
+
+    def webserver_url(self, environment: Environment) -> str:
+        """WebserverUrl and WebServerHostname: as the access mode in force has it."""
+        return webserver_url(environment, self.private_port)

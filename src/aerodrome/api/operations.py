@@ -95,7 +95,7 @@ async def _insert(
 
 async def get_environment(context: Context, call: Call) -> Output:
     environment = await authorised(context, call, key_of(call, call.params["Name"]))
-    return FromRow(environment.id, environment, lambda: {"Environment": describe(environment)})
+    return FromRow(environment.id, environment, lambda: {"Environment": describe(environment, context.private_port)})
 
 
 async def list_environments(context: Context, call: Call) -> Output:
@@ -142,7 +142,7 @@ async def create_web_login_token(context: Context, call: Call) -> Output:
     await context.tokens.add(token, "web", environment.id, username, call.caller.iam_identity, roles, context.now())
     return {
         "WebToken": token,
-        "WebServerHostname": environment.host,
+        "WebServerHostname": context.webserver_url(environment),
         "IamIdentity": call.caller.iam_identity,
         "AirflowIdentity": username,
     }
@@ -154,7 +154,7 @@ async def create_cli_token(context: Context, call: Call) -> Output:
     token = random.token_urlsafe(48)
     username = airflow_identity(call.caller)
     await context.tokens.add(token, "cli", environment.id, username, call.caller.iam_identity, [], context.now())
-    return {"CliToken": token, "WebServerHostname": environment.host}
+    return {"CliToken": token, "WebServerHostname": context.webserver_url(environment)}
 
 
 async def invoke_rest_api(context: Context, call: Call) -> Output:

@@ -1,4 +1,4 @@
-"""Subnets and VPC endpoints as EC2 tells of them, the embedded cloud's or AWS's."""
+"""Subnets, VPC endpoints and security groups as EC2 tells of them, the embedded cloud's or AWS's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.aws.clients import AwsClients
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.domain.ingress import Ingress, ingress_of, prefix_lists_of
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import Permanent, Temporary
 
@@ -57,6 +58,15 @@ class Network:
         lacking: Mapping[str, list[str]] = await self._ask(key, _lacking, subnets, list(services))
         return lacking
 
+    async def ingress(self, key: EnvironmentKey, groups: Collection[str]) -> Ingress:
+        """The inbound rules of these security groups; those that aren't there are named in it.
+
+        Raises:
+            Temporary: EC2 can't be asked now.
+        """
+        ingress: Ingress = await self._ask(key, _ingress, groups)
+        return ingress
+
     async def _ask(self, key: EnvironmentKey, question: Callable[..., Any], *arguments: Any) -> Any:
         client = await self._client(key)
         try:
@@ -87,6 +97,27 @@ def _place(key: EnvironmentKey) -> tuple[str, str, str]:
 def _describe_subnets(client: Any, subnets: Collection[str]) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = client.describe_subnets(SubnetIds=list(subnets))["Subnets"]
     return found
+
+
+def _ingress(client: Any, asked: Collection[str]) -> Ingress:
+    # A filter: asked for by their ids, one that isn't there would be an error for all.
+    pages = client.get_paginator("describe_security_groups").paginate(
+        Filters=[{"Name": "group-id", "Values": sorted(asked)}]
+    )
+    groups = [group for page in pages for group in page["SecurityGroups"] if group["GroupId"] in asked]
+    lists = {name: _entries(client, name) for name in prefix_lists_of(groups)}
+    return ingress_of(asked, groups, lists)
+
+
+def _entries(client: Any, prefix_list: str) -> list[str]:
+    """The networks of a prefix list; of one that isn't there, none."""
+    try:
+        pages = client.get_paginator("get_managed_prefix_list_entries").paginate(PrefixListId=prefix_list)
+        return [entry["Cidr"] for page in pages for entry in page["Entries"]]
+    except ClientError as error:
+        if error.response["Error"].get("Code", "") == "InvalidPrefixListID.NotFound":
+            return []
+        raise
 
 
 def _lacking(client: Any, subnets: Collection[str], services: list[str]) -> dict[str, list[str]]:

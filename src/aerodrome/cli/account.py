@@ -11,13 +11,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from aerodrome.cli.connection import Connection, error_code
+from aerodrome.errors import Permanent
 
 _BUCKET_LIMIT = 63
 _ROLE_LIMIT = 64
-
-# Well-formed ids for a network that means nothing on one machine, where everything listens on loopback.
-SUBNETS = ("subnet-00000000000000001", "subnet-00000000000000002")
-SECURITY_GROUPS = ("sg-00000000000000001",)
+GROUP = "aerodrome-this-machine"
 
 
 def bucket_name(connection: Connection, environment: str) -> str:
@@ -69,6 +67,39 @@ def _bucket_exists(s3: Any, bucket: str) -> bool:
             return False
         raise
     return True
+
+
+def network(connection: Connection) -> dict[str, list[str]]:
+    """NetworkConfiguration: two subnets of the default VPC, and a group of ours that lets this machine in to 443.
+
+    Raises:
+        Permanent: the region has no such VPC any more.
+    """
+    ec2 = connection.client("ec2")
+    zones: dict[str, dict[str, str]] = {}  # VPC -> availability zone -> subnet
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        if subnet.get("DefaultForAz"):
+            zones.setdefault(subnet["VpcId"], {})[subnet["AvailabilityZone"]] = subnet["SubnetId"]
+    for vpc, subnets in zones.items():
+        if len(subnets) >= 2:
+            chosen = [subnets[zone] for zone in sorted(subnets)[:2]]
+            return {"SubnetIds": chosen, "SecurityGroupIds": [_ensure_group(ec2, vpc)]}
+    raise Permanent(
+        f"{connection.region} has no VPC with two default subnets any more; create the environment with "
+        "`aws mwaa create-environment` and a network of yours."
+    )
+
+
+def _ensure_group(ec2: Any, vpc: str) -> str:
+    for group in ec2.describe_security_groups()["SecurityGroups"]:
+        if (group["GroupName"], group.get("VpcId")) == (GROUP, vpc):
+            return str(group["GroupId"])  # as it is: its rules are its owner's by now
+    description = "Web servers of Airflow environments: this machine"
+    made = ec2.create_security_group(GroupName=GROUP, Description=description, VpcId=vpc)["GroupId"]
+    https = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+    here = [{**https, "IpRanges": [{"CidrIp": "127.0.0.0/8"}]}, {**https, "Ipv6Ranges": [{"CidrIpv6": "::1/128"}]}]
+    ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=here)
+    return str(made)
 
 
 def ensure_role(

@@ -20,6 +20,8 @@ from aerodrome.errors import Permanent
 
 env_app = typer.Typer(name="env", help="Create, look at, open, update and delete environments.", no_args_is_help=True)
 
+_ACCESS = "Where it is reached: PUBLIC_ONLY, PRIVATE_ONLY, PUBLIC_AND_PRIVATE."
+
 Name = Annotated[str, typer.Argument(help="The environment's name.", show_default=False)]
 Region = Annotated[str | None, typer.Option(help="Region of the environment.", show_default="the installation's")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Show what happens until it has happened.")]
@@ -36,6 +38,7 @@ def create(
     ] = None,
     environment_class: Annotated[str | None, typer.Option("--class", help="Size, mw1.small say.")] = None,
     airflow_version: Annotated[str | None, typer.Option(help="Version of Airflow.", show_default="the newest")] = None,
+    access: Annotated[str, typer.Option(help=_ACCESS)] = "PUBLIC_ONLY",
     region: Region = None,
     wait: Wait = True,
 ) -> None:
@@ -44,7 +47,7 @@ def create(
         _refuse_known(connection, name)
         bucket = bucket or _make_bucket(connection, name)
         arn = _role_arn(connection, role) if role else _make_role(connection, name, bucket)
-        members = creation_members(connection, name, bucket, dags_path, arn, environment_class, airflow_version)
+        members = creation_members(connection, name, bucket, dags_path, arn, environment_class, airflow_version, access)
         answer = connection.client("mwaa", retry=False).create_environment(**members)
         out.print(answer["Arn"], soft_wrap=True)
         if wait:
@@ -65,6 +68,12 @@ def update(
     strategy: Annotated[
         str | None, typer.Option(help="Old workers: FORCED kills them, GRACEFUL waits.", show_default="they finish")
     ] = None,
+    access: Annotated[
+        str | None,
+        typer.Option(
+            help="Where it is reached: PUBLIC_ONLY, PRIVATE_ONLY, PUBLIC_AND_PRIVATE.", show_default="as it is"
+        ),
+    ] = None,
     region: Region = None,
     wait: Wait = True,
 ) -> None:
@@ -75,6 +84,7 @@ def update(
         "MinWorkers": min_workers,
         "MaxWorkers": max_workers,
         "WorkerReplacementStrategy": strategy,
+        "WebserverAccessMode": access,
     }
     given = {member: value for member, value in members.items() if value is not None}
     with connected(region) as connection:
@@ -108,6 +118,7 @@ def creation_members(
     role_arn: str,
     environment_class: str | None = None,
     airflow_version: str | None = None,
+    access: str = "PUBLIC_ONLY",
 ) -> dict[str, Any]:
     """CreateEnvironment's members; what is None is left to the service."""
     logs = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs", "WorkerLogs")
@@ -117,11 +128,8 @@ def creation_members(
         "SourceBucketArn": f"arn:{connection.partition}:s3:::{bucket}",
         "DagS3Path": dags_path,
         "ExecutionRoleArn": role_arn,
-        "NetworkConfiguration": {
-            "SubnetIds": list(account.SUBNETS),
-            "SecurityGroupIds": list(account.SECURITY_GROUPS),
-        },
-        "WebserverAccessMode": "PUBLIC_ONLY",
+        "NetworkConfiguration": account.network(connection),
+        "WebserverAccessMode": access,
         "LoggingConfiguration": {module: {"Enabled": True, "LogLevel": "INFO"} for module in logs},
         **{member: value for member, value in optional.items() if value is not None},
     }

@@ -23,6 +23,7 @@ from aerodrome.cli.output import err
 from aerodrome.cli.requirements import requirements_app
 from aerodrome.cli.runtimes import runtimes_app
 from aerodrome.cli.startup import startup_app
+from aerodrome.cli.tls import tls_app
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.layout import Layout
 from aerodrome.settings import Settings
@@ -44,6 +45,7 @@ app.add_typer(iam_app)
 app.add_typer(requirements_app)
 app.add_typer(startup_app)
 app.add_typer(runtimes_app)
+app.add_typer(tls_app)
 app.command("demo")(demo)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from aerodrome.cli.output import out
+from aerodrome.domain.web_server import DOMAIN, PUBLIC_NET, Side, host_on, with_port
 from aerodrome.layout import Layout
 
 if TYPE_CHECKING:  # what they import takes long
@@ -21,11 +22,12 @@ _COLOURS = {"running": "green", "starting": "yellow", "stopping": "yellow", "bac
 def show_summary(layout: Layout, result: Up, seconds: float) -> None:
     installation = result.installation
     said = "Aerodrome was already up." if result.was_running else f"Aerodrome is up ({seconds:.1f} s)."
-    port = "" if installation.gateway_port == 443 else f":{installation.gateway_port}"
-    host = "ID.REGION.airflow.localhost" if installation.web_host == "name" else "127.83.x.y"
+    name = f"ID.REGION.{DOMAIN}" if installation.web_host == "name" else f"{PUBLIC_NET}x.y"
+    host = with_port(name, installation.gateway_port)
+    private = host_on(Side.PRIVATE, name, installation.private_port)
     rows = (
         ("endpoint", installation.endpoint),
-        ("web servers", f"https://{host}{port}, certificates signed by {layout.ca_certificate}"),
+        ("web servers", f"https://{host}, private https://{private}, certificates signed by {layout.ca_certificate}"),
         ("home", str(layout.home)),
         ("in a shell", 'eval "$(aerodrome shell-env)"; aws mwaa list-environments'),
         ("stop it", "aerodrome down"),

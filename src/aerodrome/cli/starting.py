@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from aerodrome import pki
 from aerodrome.layout import Layout
 from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.progress import Progress
@@ -19,6 +22,10 @@ def wanted(settings: Settings) -> Wanted:
         identity=settings.identity,
         port=settings.port,
         gateway_port=settings.gateway_port,
+        gateway_bind=settings.gateway_bind,
+        private_port=settings.private_gateway_port,
+        private_bind=settings.private_gateway_bind,
+        web_domain=settings.web_domain,
         postgres_port=settings.postgres_port,
         valkey_port=settings.valkey_port,
         cloud_port=settings.cloud_port,
@@ -29,4 +36,8 @@ def wanted(settings: Settings) -> Wanted:
 
 async def bring_up(settings: Settings, progress: Progress) -> Up:
     """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises."""
-    return await up(Layout(settings.home), wanted(settings), surroundings(), progress)
+    layout = Layout(settings.home)
+    certificates = pki.Certificates(layout, settings.tls_certificate, settings.tls_key)
+    for line in await asyncio.to_thread(certificates.check):
+        progress.notice(line)
+    return await up(layout, wanted(settings), surroundings(), progress)

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 
 from aerodrome.cli.connection import Connection
+from aerodrome.cli.tls import HERE
+from aerodrome.domain.web_server import is_private
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.hosts import split_host
 from aerodrome.gateway.paths import sso_url
@@ -67,11 +69,14 @@ def run_command(connection: Connection, name: str, words: Sequence[str]) -> Comm
 def _way(connection: Connection, host: str) -> tuple[str, dict[str, Any]]:
     """(where to connect to, httpx's extensions) for a web server's host.
 
-    Python resolves *.localhost only where the system does. The gateway is on 127.0.0.1 and tells environments apart by
-    the name that TLS asks for, which the certificate is checked against too.
+    Python resolves *.localhost only where the system does. The gateway is on this machine and tells environments apart
+    by the name that TLS asks for, which the certificate is checked against too.
     """
     parts = split_host(host)
-    if connection.installation.web_host != "name" or parts is None:
+    installation = connection.installation
+    if installation.web_host != "name" or parts is None:
         return host, {}
     name, port = parts
-    return f"127.0.0.1:{port}", {"sni_hostname": name}
+    bind = installation.private_bind if is_private(name) else installation.gateway_bind
+    address = HERE.get(bind, bind)
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}", {"sni_hostname": name}

@@ -6,6 +6,7 @@ from typing import Any
 
 from aerodrome.domain.endpoints import endpoint_services
 from aerodrome.domain.environment import Environment, LastUpdate, Status
+from aerodrome.domain.web_server import HTTPS_PORT, webserver_url
 
 # Members of the specification that GetEnvironment echoes as they are.
 _ECHOED = (
@@ -37,8 +38,8 @@ _ECHOED = (
 )
 
 
-def describe(environment: Environment) -> dict[str, Any]:
-    """The output shape `Environment`.
+def describe(environment: Environment, private_port: int = HTTPS_PORT) -> dict[str, Any]:
+    """The output shape `Environment`. `private_port`: of private web servers.
 
     Shows what is in force: `applied` once there is any, else what was asked for. `CeleryExecutorQueue` is left out: the
     broker is no SQS queue, and a made-up ARN would claim one. Log group ARNs are left out while no log group exists.
@@ -61,7 +62,7 @@ def describe(environment: Environment) -> dict[str, Any]:
     if environment.tags:
         output["Tags"] = environment.tags
     if environment.status not in (Status.CREATE_FAILED, Status.DELETED):
-        output["WebserverUrl"] = environment.host
+        output["WebserverUrl"] = webserver_url(environment, private_port)
     return output
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -13,7 +13,7 @@ from aerodrome.errors import Temporary
 from aerodrome.gateway import doors, pages, paths
 from aerodrome.gateway.cli_bridge import CliBridge
 from aerodrome.gateway.forward import Forwarder, RawHeaderList
-from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header, is_upgrade
+from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header, is_upgrade, secured
 from aerodrome.gateway.hosts import split_host
 from aerodrome.gateway.ports import Backstage, Route
 from aerodrome.gateway.signin import SignIn
@@ -25,12 +25,23 @@ access = logging.getLogger("aerodrome.gateway.access")
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
-class GatewayApp:
-    """Finds the route by Host, then the answer. `routes` (by host name, no port) is shared with the caller."""
+class Entrance(Protocol):
+    """The side that a request came in by."""
 
-    def __init__(self, backstage: Backstage, routes: Mapping[str, Route]) -> None:
+    def route(self, name: str) -> Route | None: ...
+
+    def is_misdirected(self, route: Route, name: str, scope: Scope) -> bool: ...
+
+    def admits(self, environment_id: str, client: str) -> bool: ...
+
+    def refusal(self, route: Route) -> str: ...
+
+
+class GatewayApp:
+    """Finds the route by Host among those of the request's entrance, then the answer."""
+
+    def __init__(self, backstage: Backstage) -> None:
         self._backstage = backstage
-        self._routes = routes
         self.upstreams = Upstreams(backstage.limits)
         self._forwarder = Forwarder(self.upstreams, backstage.limits)
         # Connections of its own: those who read logs without end must not keep others from signing in.
@@ -39,7 +50,7 @@ class GatewayApp:
         self._cli = CliBridge(backstage)
         self._turnstile = Turnstile(backstage.limits.per_user, backstage.limits.pool)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, entrance: Entrance, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         status, started = 0, time.monotonic()
@@ -48,10 +59,11 @@ class GatewayApp:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
+                event = {**event, "headers": secured(event["headers"])}
             await send(event)
 
         try:
-            answer = await self._answer(scope, receive, counted)
+            answer = await self._answer(entrance, scope, receive, counted)
         except Temporary as error:
             as_html = pages.wants_html(scope["method"], scope["headers"])
             seconds = max(1, round(error.retry_after))
@@ -65,7 +77,7 @@ class GatewayApp:
             path, took = scope["raw_path"].decode("latin-1"), (time.monotonic() - started) * 1000
             access.info("%s %s %s %d %.0fms", host, scope["method"], path, status, took)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+    async def _answer(self, entrance: Entrance, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """The answer, or None when it has been sent already."""
         headers, raw_path = scope["headers"], scope["raw_path"]
         as_html = pages.wants_html(scope["method"], headers)
@@ -80,10 +92,18 @@ class GatewayApp:
         if is_upgrade(headers):
             return _closing(pages.message(501, "Not implemented", "Web sockets are not served here.", as_html=False))
         where = split_host(host)
-        route = self._routes.get(where[0]) if where else None
+        route = entrance.route(where[0]) if where else None
         if where is None or route is None:
-            text = "No environment has this host name. It may have been deleted; GetEnvironment names the WebserverUrl."
+            text = (
+                "No environment has this host name here. It may have been deleted, or its access mode changed; "
+                "GetEnvironment names the WebserverUrl."
+            )
             return pages.message(404, "No such environment", text, as_html=as_html)
+        if entrance.is_misdirected(route, where[0], scope):
+            text = "The connection was made to another host than the request asks for. Connect to it anew."
+            return _closing(pages.message(421, "Misdirected request", text, as_html=as_html))
+        if not entrance.admits(route.environment_id, scope["client"][0] if scope.get("client") else ""):
+            return _closing(pages.message(403, "Forbidden", entrance.refusal(route), as_html=as_html))
         if paths.is_execution(raw_path):
             return pages.message(404, "Not Found", "There is nothing here.", as_html=as_html)
         own = paths.own_page(raw_path)

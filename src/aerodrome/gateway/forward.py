@@ -10,7 +10,7 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from aerodrome.gateway import pages
-from aerodrome.gateway.headers import Framing, towards_airflow, towards_client
+from aerodrome.gateway.headers import Framing, relocated, towards_airflow, towards_client
 from aerodrome.gateway.ports import Limits, Route
 from aerodrome.gateway.upstream import Away, Broken, Upstreams
 from aerodrome.web.bodies import ClientGone, Inbound, Incomplete
@@ -47,11 +47,12 @@ class Forwarder:
         headers = towards_airflow(scope["headers"], body, client=client, host=host, port=port)
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         chunks = inbound.chunks() if body.has_body else None
-        await inbound.serve(self._exchange(route, scope, target, headers, chunks, on_answer, receive, send))
+        await inbound.serve(self._exchange(route, host, scope, target, headers, chunks, on_answer, receive, send))
 
     async def _exchange(
         self,
         route: Route,
+        host: str,
         scope: Scope,
         target: bytes,
         headers: RawHeaderList,
@@ -78,14 +79,14 @@ class Forwarder:
             answer = pages.message(408, "Request timeout", str(error), as_html=False)
             answer.headers["connection"] = "close"
         else:
-            await self._pass_back(response, on_answer, send)
+            await self._pass_back(response, route.base_host or route.host, host, on_answer, send)
             return
         await answer(scope, receive, send)
 
-    async def _pass_back(self, response: httpx.Response, on_answer: OnAnswer, send: Send) -> None:
+    async def _pass_back(self, response: httpx.Response, own: str, host: str, on_answer: OnAnswer, send: Send) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport made it
         try:
-            headers = towards_client(response.headers.raw)
+            headers = relocated(towards_client(response.headers.raw), own, host)
             await on_answer(headers)
             # Broken off: returning without the end makes uvicorn cut the connection, so that the client sees it too.
             with suppress(httpx.TransportError):

@@ -146,6 +146,34 @@ def towards_client(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, 
     return [(name, value) for name, value in lowered if name not in dropped]
 
 
+def relocated(headers: Iterable[tuple[bytes, bytes]], own: str, host: str) -> list[tuple[bytes, bytes]]:
+    """`Location`s that lead to the host that Airflow takes for its own lead to the one that was asked for instead."""
+    wrong, right = f"https://{own}".encode("latin-1"), f"https://{host}".encode("latin-1")
+    return [
+        (name, right + value[len(wrong) :])
+        if name == b"location" and (value == wrong or value.startswith((wrong + b"/", wrong + b"?")))
+        else (name, value)
+        for name, value in headers
+    ]
+
+
+# Airflow's pages may be framed by its own (plugins bring such views), by no other site's. Its forms check the Referer
+# of their own site. Browsers keep HSTS for host names alone, and only once they trust the certificate.
+_ALWAYS = ((b"strict-transport-security", b"max-age=31536000"),)
+_UNLESS_SET = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"referrer-policy", b"same-origin"),
+)
+
+
+def secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """An answer's headers (names in lower case) with those that every answer of a web server carries."""
+    kept = [(name, value) for name, value in headers if name != b"strict-transport-security"]
+    names = {name for name, _ in kept}
+    return [*kept, *(each for each in _UNLESS_SET if each[0] not in names), *_ALWAYS]
+
+
 def cookies(headers: RawHeaders, name: str) -> list[str]:
     """Every value that a server could take for the cookie `name`; an empty one is no cookie."""
     found = []

@@ -6,21 +6,11 @@ import hashlib
 import re
 from collections.abc import Collection
 
+from aerodrome.domain.web_server import HTTPS_PORT, PUBLIC_NET
 from aerodrome.errors import Permanent
 
-HTTPS_PORT = 443
 _HOST = re.compile(r"([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)\.?(?::([0-9]{1,5}))?")
 _THIRD, _FOURTH = 256, 254  # 127.83.0.1 … 127.83.255.254
-
-
-def web_host(name: str, port: int) -> str:
-    """`WebserverUrl`: the port is left out when it is 443."""
-    return name if port == HTTPS_PORT else f"{name}:{port}"
-
-
-def name_of(environment_id: str, region: str) -> str:
-    """The host name in `name` mode."""
-    return f"{environment_id}.{region}.airflow.localhost"
 
 
 def loopback_address(environment_id: str, taken: Collection[str]) -> str:
@@ -33,7 +23,7 @@ def loopback_address(environment_id: str, taken: Collection[str]) -> str:
     busy = frozenset(taken)
     for step in range(_THIRD * _FOURTH):
         third, fourth = divmod((start + step) % (_THIRD * _FOURTH), _FOURTH)
-        address = f"127.83.{third}.{fourth + 1}"
+        address = f"{PUBLIC_NET}{third}.{fourth + 1}"
         if address not in busy:
             return address
     raise Permanent(

@@ -7,25 +7,26 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
 from aerodrome.errors import Temporary
 from aerodrome.gateway.ports import Limits
-from aerodrome.web.crowd import Crowd, affordable
+from aerodrome.web.crowd import Crowd
 from aerodrome.web.listener import Listener
 
 log = logging.getLogger("aerodrome.gateway")
 
 
 class Listeners:
-    """All listeners of the gateway, by address; `ensure` and `remove` may be repeated."""
+    """All listeners of one side of the gateway, by address; `ensure` and `remove` may be repeated."""
 
-    def __init__(self, app: ASGIApp, port: int, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, port: int, limits: Limits, crowd: Crowd) -> None:
         self._app = app
         self._port = port
         self._limits = limits
-        self._crowd = Crowd(affordable(limits.connections))
+        self._crowd = crowd
         self._by_address: dict[str, Listener] = {}
 
     @property
@@ -36,15 +37,16 @@ class Listeners:
         """The port that is bound at the address (it differs from the wanted one when that is 0)."""
         return self._by_address[address].port
 
-    async def ensure(self, address: str, context: ssl.SSLContext) -> None:
-        """Listen on the address.
+    async def ensure(self, address: str, context: ssl.SSLContext, admits: Callable[[str], bool] | None = None) -> None:
+        """Listen on the address. Whom `admits` refuses, by their address, are closed before TLS begins.
 
         Raises:
             Temporary: the address can't be bound now.
         """
         if address in self._by_address:
             return
-        listener = Listener(self._app, _bind(address, self._port), self._limits, self._crowd, tls=context)
+        bound = _bind(address, self._port)
+        listener = Listener(self._app, bound, self._limits, self._crowd, tls=context, admits=admits)
         listener.start()
         self._by_address[address] = listener
         log.info("listening on %s:%d", address, listener.port)
@@ -62,7 +64,7 @@ class Listeners:
 
 
 def _bind(address: str, port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((address, port))
@@ -70,7 +72,8 @@ def _bind(address: str, port: int) -> socket.socket:
         bound.close()
         raise Temporary(
             f"The gateway can't listen on {address}:{port}: {os.strerror(error.errno or 0)}. "
-            "Stop what uses the port, or choose another one with AERODROME_GATEWAY_PORT.",
+            "Stop what uses the port, or choose another one with AERODROME_GATEWAY_PORT or "
+            "AERODROME_PRIVATE_GATEWAY_PORT.",
             retry_after=5.0,
         ) from error
     return bound

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from aerodrome.domain.component import Output
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.domain.web_server import Side
 from aerodrome.web.limits import ConnectionLimits
 
 Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path]]
@@ -21,17 +22,19 @@ Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An environment's front door. Two equal routes need no work; a changed one replaces the old."""
+    """An environment's front door on one side. Two equal routes need no work; a changed one replaces the old."""
 
     environment_id: str
     key: EnvironmentKey
-    host: str  # WebserverUrl: host name or address, with ":port" unless it is 443
+    host: str  # host name or address on this side, with ":port" unless it is 443
     upstreams: tuple[str, ...]  # "host:port" of every web server that is up; empty while none is
     login_path: str  # Airflow's own: "/login/" (2), "/auth/login/" (3)
     cookie_name: str  # Airflow's own: "session" (2), "_token" (3)
     airflow_major: int
     address: str | None = None  # loopback address with a listener of its own (`address` mode)
     aliases: tuple[str, ...] = ()  # further host names or addresses that are answered and certified
+    side: Side = Side.PUBLIC
+    base_host: str = ""  # the host that Airflow takes for its own, where that is another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,29 @@ class Sessions(Protocol):
     async def revoke_session(self, credential_hash: str) -> None:
         """End the session now. Unknown is success."""
         ...
+
+
+class Gate(Protocol):
+    """Whom the security groups of environments let in; answers at once, from what was read last."""
+
+    def admits(self, environment_id: str, client: str) -> bool:
+        """`client`: an IP address as the system writes it. Nobody gets in to an environment that isn't known."""
+        ...
+
+    def groups(self, environment_id: str) -> Sequence[str]:
+        """The groups' ids, for people."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One side of the gateway. `bind` is the address of the listener that all its environments share, None: each has
+    an address of its own. `port` is every listener's (0: any, for tests). Without a `gate` anybody may come.
+    """
+
+    port: int
+    bind: str | None
+    gate: Gate | None = None
 
 
 class Environments(Protocol):

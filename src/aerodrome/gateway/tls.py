@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +35,15 @@ def _is_address(host: str) -> bool:
 
 
 def server_context() -> ssl.SSLContext:
-    """TLS 1.2 at least, HTTP/1.1, no session tickets or renegotiation to wear us down."""
+    """TLS 1.2 at least with forward secrecy and authenticated ciphers, HTTP/1.1; no compression, no renegotiation and
+    no session tickets: every connection asks for its name anew.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2; those of 1.3 are all fine
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -49,13 +55,16 @@ class Contexts:
         self._certificate = certificate
         self._held: dict[str, _Held] = {}  # by environment id; "" is the shared one
         self._by_name: dict[str, ssl.SSLContext] = {}
+        self._asked: weakref.WeakKeyDictionary[ssl.SSLObject | ssl.SSLSocket, str] = weakref.WeakKeyDictionary()
+
+    def asked(self, tls: ssl.SSLObject | ssl.SSLSocket | None) -> str:
+        """The host name that the client of a connection asked for in TLS; empty: none."""
+        return self._asked.get(tls, "") if tls is not None else ""
 
     async def shared(self, bind: str) -> ssl.SSLContext:
         """The context that answers before a name is known; it turns into the named environment's by SNI."""
         addresses = [bind] if _is_address(bind) and bind != "0.0.0.0" else ["127.0.0.1"]  # noqa: S104 - compared only
-        context = await self._ensure("", ["localhost"], addresses)
-        context.sni_callback = self._choose
-        return context
+        return await self._ensure("", ["localhost"], addresses)
 
     async def ensure(self, route: Route) -> ssl.SSLContext:
         """The route's context, with the newest certificate loaded: new handshakes use it, old connections go on.
@@ -75,7 +84,9 @@ class Contexts:
             self._by_name = {name: each for name, each in self._by_name.items() if each is not held.context}
 
     def _choose(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
-        chosen = self._by_name.get((name or "").lower().rstrip("."))
+        asked = (name or "").lower().rstrip(".")
+        self._asked[tls] = asked
+        chosen = self._by_name.get(asked)
         if chosen:
             tls.context = chosen
 
@@ -96,6 +107,7 @@ class Contexts:
         held = self._held.get(key)
         if held is None or held.stamp != stamp:
             context = held.context if held else server_context()
+            context.sni_callback = self._choose
             context.load_cert_chain(chain, private)
             held = self._held[key] = _Held(context, stamp)
         return held.context

@@ -34,6 +34,9 @@ class Installation:
     external_valkey_url: str | None = None
     identity: str = "embedded"  # where callers of the MWAA API come from: "embedded" or "table"
     bind: str = "127.0.0.1"  # address that the front door listens on; may change from one `up` to the next
+    private_port: int = 0  # of private web servers; 0: not chosen yet, the record is of an earlier release
+    gateway_bind: str = "127.0.0.1"  # of public web servers, where they have names; may change like `bind`
+    private_bind: str = "127.0.0.1"  # of private ones
 
     @property
     def endpoint(self) -> str:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from aerodrome.domain.web_server import PRIVATE_NET, PUBLIC_NET
 from aerodrome.errors import Permanent
 from aerodrome.machineroom.listening import holder
 
@@ -31,15 +32,18 @@ class Choice:
     notice: str | None = None
 
 
-def listeners(bind: str) -> tuple[Listener, ...]:
-    """All ports of an installation whose front door is bound to `bind`."""
+def listeners(bind: str, gateway_bind: str = "127.0.0.1", private_bind: str = "127.0.0.1") -> tuple[Listener, ...]:
+    """All ports of an installation: addresses of the front door, of public and of private web servers."""
     front = ("127.0.0.1",) if bind == "localhost" else (bind,)
-    # In `address` mode the gateway listens on one address of 127.83.0.0/16 per environment.
-    gateway = ("127.0.0.1", "127.83.0.1")
+    # In `address` mode the gateway listens on two addresses of these networks per environment.
+    gateway, private = (gateway_bind, f"{PUBLIC_NET}0.1"), (private_bind, f"{PRIVATE_NET}0.1")
     return (
         Listener("front_port", "the front door", "AERODROME_PORT", (4610,), front, public=True),
         Listener(
             "gateway_port", "the web servers' gateway", "AERODROME_GATEWAY_PORT", (443, 8443), gateway, public=True
+        ),
+        Listener(
+            "private_port", "private web servers", "AERODROME_PRIVATE_GATEWAY_PORT", (8444,), private, public=True
         ),
         Listener("postgres_port", "PostgreSQL", "AERODROME_POSTGRES_PORT", (4611,)),
         Listener("valkey_port", "Valkey", "AERODROME_VALKEY_PORT", (4612,)),
@@ -71,7 +75,7 @@ def choose(
         if listener.field in kept:
             choices[listener.field] = _running(listener, recorded[listener.field], port)
         elif port is not None:
-            _refuse_taken(listener, port, choices)
+            _refuse_taken(listener, port, every, choices)
             choices[listener.field] = Choice(port)
         else:
             last = recorded.get(listener.field)
@@ -112,8 +116,15 @@ def _words(error: OSError, port: int, address: str) -> str:
     return f"can't be bound on {address} ({error.strerror})"
 
 
-def _refuse_taken(listener: Listener, port: int, choices: Mapping[str, Choice]) -> None:
-    twice = next((field for field, choice in choices.items() if choice.port == port), None)
+def _overlap(one: Listener, other: Listener) -> bool:
+    """Whether they would be bound on the same address, were their ports the same."""
+    both = {*one.addresses, *other.addresses}
+    return bool({"0.0.0.0", "::"} & both) or not set(one.addresses).isdisjoint(other.addresses)  # noqa: S104
+
+
+def _refuse_taken(listener: Listener, port: int, every: Iterable[Listener], choices: Mapping[str, Choice]) -> None:
+    rivals = [other.field for other in every if other.field in choices and _overlap(listener, other)]
+    twice = next((field for field in rivals if choices[field].port == port), None)
     reason = f"is already used for {twice}" if twice else problem(port, listener.addresses)
     if reason:
         raise Permanent(

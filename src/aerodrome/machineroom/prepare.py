@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from aerodrome.domain.iam import LONG_TERM
+from aerodrome.domain.web_server import DOMAIN
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import hosts, ports, users
 from aerodrome.machineroom.installation import Installation, load, save
 from aerodrome.store.new_keys import new_id, new_secret
 
+LOOPBACK = "127.0.0.1"
 _ID_LENGTH = 6
 _ENVIRONMENT_ID = re.compile(r"[0-9a-f]{12}")  # domain/environment.py; jobs and port records lie beside them
 
@@ -31,6 +33,10 @@ class Wanted:
     identity: str | None = None  # as it was; "embedded" at first
     port: int | None = None
     gateway_port: int | None = None
+    gateway_bind: str = LOOPBACK
+    private_port: int | None = None
+    private_bind: str = LOOPBACK
+    web_domain: str = DOMAIN
     postgres_port: int | None = None
     valkey_port: int | None = None
     cloud_port: int | None = None
@@ -42,10 +48,16 @@ class Wanted:
         return {
             "front_port": self.port,
             "gateway_port": self.gateway_port,
+            "private_port": self.private_port,
             "postgres_port": self.postgres_port,
             "valkey_port": self.valkey_port,
             "cloud_port": self.cloud_port,
         }
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether somebody else is to reach web servers: nobody does at a loopback address."""
+        return self.web_domain != DOMAIN or {self.gateway_bind, self.private_bind} != {LOOPBACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +85,30 @@ async def prepare(layout: Layout, wanted: Wanted, running: Iterable[str] = ()) -
     """
     before = find(layout)
     if before is None:
-        web_host = await hosts.decide(wanted.web_host)
+        web_host = "name" if wanted.web_host == "auto" and wanted.needs_names else await hosts.decide(wanted.web_host)
+        _refuse_binds(wanted, web_host)
         prepared = _first(wanted, web_host)
     else:
+        _refuse_binds(wanted, before.web_host)
         prepared = _again(layout, before, wanted, set(running))
     if save(layout, prepared.installation):
         notice = f"{layout.installation_file} or its copy was damaged, and was written again from the other one."
         prepared = replace(prepared, notices=(*prepared.notices, notice))
-    if wanted.web_host == prepared.installation.web_host == "name" and not await hosts.resolves():
+    named = wanted.web_host == prepared.installation.web_host == "name" and wanted.web_domain == DOMAIN
+    if named and not await hosts.resolves():
         return replace(prepared, notices=(*prepared.notices, hosts.UNRESOLVED))
     return prepared
 
 
 def _first(wanted: Wanted, web_host: str) -> Prepared:
-    chosen = ports.choose(ports.listeners(wanted.bind), wanted.asked_ports, {})
+    chosen = _choose(wanted, web_host, {}, ())
     installation = Installation(
         id=_new_id(),
         account=wanted.account,
         region=wanted.region,
         bind=wanted.bind,
+        gateway_bind=wanted.gateway_bind,
+        private_bind=wanted.private_bind,
         web_host=web_host,
         identity=wanted.identity or "embedded",
         postgres_password=secrets.token_urlsafe(24),
@@ -103,6 +120,7 @@ def _first(wanted: Wanted, web_host: str) -> Prepared:
         external_valkey_url=_server_url(wanted.valkey_url, "VALKEY_URL"),
         front_port=chosen["front_port"].port,
         gateway_port=chosen["gateway_port"].port,
+        private_port=chosen["private_port"].port,
         postgres_port=chosen["postgres_port"].port,
         valkey_port=chosen["valkey_port"].port,
         cloud_port=chosen["cloud_port"].port,
@@ -111,10 +129,10 @@ def _first(wanted: Wanted, web_host: str) -> Prepared:
 
 
 def _again(layout: Layout, before: Installation, wanted: Wanted, running: set[str]) -> Prepared:
-    recorded = {name: int(getattr(before, name)) for name in wanted.asked_ports}
-    listeners = ports.listeners(wanted.bind)
-    _keep_gateway(layout, before, wanted, running, listeners)
-    chosen = ports.choose(listeners, wanted.asked_ports, recorded, running)
+    recorded = {name: port for name in wanted.asked_ports if (port := int(getattr(before, name)))}
+    running &= recorded.keys()
+    _keep_gateway(layout, before, wanted, running)
+    chosen = _choose(wanted, before.web_host, recorded, running)
     notices = _notices(chosen)
     if wanted.account != before.account:
         notices += (f"AERODROME_ACCOUNT is fixed at the first `up`: this installation's account is {before.account}.",)
@@ -127,7 +145,10 @@ def _again(layout: Layout, before: Installation, wanted: Wanted, running: set[st
         external_postgres_url=_url(before.external_postgres_url, wanted.postgres_url, "POSTGRES_URL", layout),
         external_valkey_url=_url(before.external_valkey_url, wanted.valkey_url, "VALKEY_URL", layout),
         front_port=chosen["front_port"].port,
+        gateway_bind=before.gateway_bind if "gateway_port" in running else wanted.gateway_bind,
         gateway_port=chosen["gateway_port"].port,
+        private_bind=before.private_bind if "private_port" in running else wanted.private_bind,
+        private_port=chosen["private_port"].port,
         postgres_port=chosen["postgres_port"].port,
         valkey_port=chosen["valkey_port"].port,
         cloud_port=chosen["cloud_port"].port,
@@ -135,24 +156,49 @@ def _again(layout: Layout, before: Installation, wanted: Wanted, running: set[st
     return Prepared(installation, notices)
 
 
-def _keep_gateway(
-    layout: Layout, before: Installation, wanted: Wanted, running: set[str], listeners: tuple[ports.Listener, ...]
-) -> None:
-    """The names of existing environments carry the gateway's port: it doesn't move while there are any."""
-    if "gateway_port" in running or not _has_environments(layout):
+def _choose(
+    wanted: Wanted, web_host: str, recorded: Mapping[str, int], running: Collection[str]
+) -> dict[str, ports.Choice]:
+    """Where web servers have addresses of their own, private ones have the port of public ones unless one is asked
+    for: 443 mostly, as on MWAA.
+    """
+    every = ports.listeners(wanted.bind, wanted.gateway_bind, wanted.private_bind)
+    shared = web_host == "address" and wanted.private_port is None and "private_port" not in running
+    if shared:
+        every = tuple(listener for listener in every if listener.field != "private_port")
+    chosen = ports.choose(every, wanted.asked_ports, recorded, running)
+    return chosen | ({"private_port": ports.Choice(chosen["gateway_port"].port)} if shared else {})
+
+
+def _refuse_binds(wanted: Wanted, web_host: str) -> None:
+    for bind, variable in ((wanted.gateway_bind, "GATEWAY_BIND"), (wanted.private_bind, "PRIVATE_GATEWAY_BIND")):
+        if web_host == "address" and bind != LOOPBACK:
+            raise Permanent(
+                f"AERODROME_{variable} is {bind}, but web servers have loopback addresses of their own in this "
+                "installation, which nobody else reaches. It takes AERODROME_WEB_HOST=name at the first `up`, and "
+                "AERODROME_WEB_DOMAIN with names that lead to that address."
+            )
+
+
+def _keep_gateway(layout: Layout, before: Installation, wanted: Wanted, running: set[str]) -> None:
+    """The names of existing environments carry the gateway's ports: they don't move while there are any."""
+    if not _has_environments(layout):
         return
-    if wanted.gateway_port not in (None, before.gateway_port):
-        raise Permanent(
-            f"AERODROME_GATEWAY_PORT asks for {wanted.gateway_port}, but the web server addresses of existing "
-            f"environments carry port {before.gateway_port}. Delete them first, or unset it."
-        )
-    gateway = next(listener for listener in listeners if listener.field == "gateway_port")
-    reason = ports.problem(before.gateway_port, gateway.addresses)
-    if reason:
-        raise Permanent(
-            f"Port {before.gateway_port}, which the web server addresses of existing environments carry, {reason}. "
-            "Stop that process and run `aerodrome up` again."
-        )
+    for listener in ports.listeners(wanted.bind, wanted.gateway_bind, wanted.private_bind):
+        port = int(getattr(before, listener.field))
+        if listener.field not in ("gateway_port", "private_port") or listener.field in running or not port:
+            continue
+        if wanted.asked_ports[listener.field] not in (None, port):
+            raise Permanent(
+                f"{listener.variable} asks for {wanted.asked_ports[listener.field]}, but the web server addresses of "
+                f"existing environments carry port {port}. Delete them first, or unset it."
+            )
+        reason = ports.problem(port, listener.addresses)
+        if reason:
+            raise Permanent(
+                f"Port {port}, which the web server addresses of existing environments carry, {reason}. "
+                "Stop that process and run `aerodrome up` again."
+            )
 
 
 def _has_environments(layout: Layout) -> bool:

@@ -42,7 +42,7 @@ _PORT_OF = {
     postgres.NAME: ("postgres_port",),
     valkey.NAME: ("valkey_port",),
     cloud.NAME: ("cloud_port",),
-    control.NAME: ("front_port", "gateway_port"),
+    control.NAME: ("front_port", "gateway_port", "private_port"),
 }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
 
+from aerodrome.domain.web_server import MODE, host_on, sides
 from aerodrome.layout import Layout
 from aerodrome.machineroom import draining, memory, postgres
 from aerodrome.machineroom.installation import Installation, load
@@ -47,7 +48,8 @@ class EnvironmentStatus:
     name: str
     region: str
     status: str
-    host: str  # with ":port" unless it is 443
+    host: str  # as the access mode has it, with ":port" unless that is 443
+    hosts: tuple[str, ...] = ()  # all that it answers at
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,15 @@ async def environments(installation: Installation) -> tuple[EnvironmentStatus, .
             ) as connection,
         ):
             rows = await connection.execute(
-                "SELECT id, name, region, status, host FROM environments ORDER BY created_at"
+                "SELECT id, name, region, status, host, COALESCE(applied, desired)->>'WebserverAccessMode'"
+                " FROM environments ORDER BY created_at"
             )
-            return tuple(EnvironmentStatus(*row) for row in await rows.fetchall())
+            return tuple(_environment(row, installation.private_port) for row in await rows.fetchall())
     except (psycopg.Error, TimeoutError):
         return None
+
+
+def _environment(row: Sequence[str], private_port: int) -> EnvironmentStatus:
+    id_, name, region, status, host, mode = row
+    hosts = tuple(host_on(side, host, private_port) for side in sides({MODE: mode}))
+    return EnvironmentStatus(id_, name, region, status, hosts[0], hosts)

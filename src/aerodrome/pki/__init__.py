@@ -2,5 +2,6 @@
 
 from aerodrome.pki.authority import Authority, ensure_authority
 from aerodrome.pki.leaf import issue
+from aerodrome.pki.own import Certificates, names_in, pairs
 
-__all__ = ["Authority", "ensure_authority", "issue"]
+__all__ = ["Authority", "Certificates", "ensure_authority", "issue", "names_in", "pairs"]

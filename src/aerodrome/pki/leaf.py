@@ -24,7 +24,9 @@ RENEW_BEFORE = timedelta(days=30)
 _COMMON_NAME_LENGTH = 64  # of X.520; longer names stand in the alternative names alone
 
 
-def issue(layout: Layout, names: Sequence[str], addresses: Sequence[str] = ()) -> tuple[Path, Path]:
+def issue(
+    layout: Layout, names: Sequence[str], addresses: Sequence[str] = (), now: datetime | None = None
+) -> tuple[Path, Path]:
     """A certificate for these DNS names and IP addresses: (file of the chain, file of the key). Blocking.
 
     Both are the same 0600 PEM file, so that they can't be torn apart by a crash. It is used again while it is valid for
@@ -41,7 +43,7 @@ def issue(layout: Layout, names: Sequence[str], addresses: Sequence[str] = ()) -
     folder = layout.pki / "issued"
     ensure_directory(folder, 0o700)
     path = folder / f"{hashlib.sha256(repr((names, addresses)).encode()).hexdigest()[:24]}.pem"
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     if not _usable(path, authority, now):
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = _sign(authority, key.public_key(), alternatives, (names or addresses)[0], now)

@@ -132,7 +132,12 @@ class Objects(Protocol):
 class Routes(Protocol):
     """The gateway's way to an environment's web server."""
 
-    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None: ...
+    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> str:
+        """As the access mode in force has it, which isn't that of an update that may yet be undone.
+
+        Returns what a person should know, or nothing.
+        """
+        ...
 
     async def drop(self, environment_id: str) -> None: ...
 

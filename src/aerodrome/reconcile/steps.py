@@ -150,8 +150,7 @@ def _is_worker(name: str) -> bool:
 
 
 async def ensure_route(scope: Scope) -> Outcome:
-    await scope.services.routes.ensure(scope.environment, scope.plan, scope.observed)
-    return Done()
+    return Done(await scope.services.routes.ensure(scope.environment, scope.plan, scope.observed))
 
 
 async def check_health(scope: Scope) -> Outcome:

@@ -43,7 +43,7 @@ from aerodrome.domain.versions import DEFAULT_VERSION
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
-from aerodrome.gateway.ports import Backstage
+from aerodrome.gateway.ports import Backstage, Opening
 from aerodrome.identity import Verifier
 from aerodrome.layout import Layout
 from aerodrome.machineroom import users
@@ -58,6 +58,7 @@ from aerodrome.relay import Relay
 from aerodrome.server.callers import callers
 from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
+from aerodrome.server.security_groups import SecurityGroups
 from aerodrome.server.world import (
     BucketContent,
     CustomerEndpoints,
@@ -71,6 +72,7 @@ from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
+from aerodrome.store.ingress import IngressStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
 from aerodrome.supervision import Supervisor
@@ -83,6 +85,7 @@ from aerodrome.wire import Wire
 log = logging.getLogger(__name__)
 
 _SWEEP = 300.0  # seconds between two sweeps of expired tokens
+_RENEWAL = 600.0  # seconds between two looks at the certificates of shared listeners
 _DRAINING = 2.0  # seconds between two looks whether we may start things again
 _THREADS = 32  # for library calls that block: one slow S3 must not use them all up
 _GRACE = 5.0  # seconds that requests under way get at a stop
@@ -149,12 +152,18 @@ async def compose(
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
-        door = Door(store, tokens, backend, planner, sessions, now, by_address=installation.web_host == "address")
+        by_name, private_port = installation.web_host == "name", installation.private_port
+        door = Door(store, tokens, backend, planner, sessions, now, by_address=not by_name, private_port=private_port)
+        groups = SecurityGroups(
+            network, IngressStore(working_pool), port=private_port, interval=settings.security_group_interval
+        )
+        stack.push_async_callback(groups.close)
 
         gateway = Gateway(
             port=installation.gateway_port,
-            bind="127.0.0.1" if installation.web_host == "name" else None,
-            certificate=partial(pki.issue, layout),
+            bind=installation.gateway_bind if by_name else None,
+            private=Opening(private_port, installation.private_bind if by_name else None, groups),
+            certificate=pki.Certificates(layout, settings.tls_certificate, settings.tls_key),
             backstage=Backstage(door, door, door, now),
         )
         await gateway.start()
@@ -179,7 +188,7 @@ async def compose(
             brokers=ValkeyBroker(installation.valkey_url),
             content=BucketContent(content, layout, credentials),
             objects=objects,
-            routes=GatewayRoutes(gateway, working_store, door),
+            routes=GatewayRoutes(gateway, working_store, door, groups),
             health=HealthChecks(installation.valkey_url, installation.postgres_url.rpartition("@")[2]),
             endpoints=CustomerEndpoints(network),
             logs=KeptLogs(layout, installation.id, wanted=settings.keep_logs),
@@ -217,6 +226,8 @@ async def compose(
             web_host=installation.web_host,
             strict=settings.strict,
             list_readable_only=settings.list_readable_only,
+            private_port=private_port,
+            web_domain=settings.web_domain,
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
         principals, sts = await callers(layout, installation, pool, vault, cloud, now)
@@ -276,6 +287,7 @@ async def run(
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
             asyncio.create_task(_sweep(plane.tokens, plane.keys, plane.events), name="sweep"),
+            asyncio.create_task(_renew(plane.gateway), name="renew"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
         gc.collect()
@@ -332,6 +344,16 @@ async def _sweep(tokens: TokenStore, keys: AccessKeyStore, events: EventStore) -
             await keys.sweep(now())
             await events.prune()
         await asyncio.sleep(_SWEEP)
+
+
+async def _renew(gateway: Gateway) -> None:
+    """Certificates of the shared listeners; those of environments are looked at on every pass."""
+    while True:
+        await asyncio.sleep(_RENEWAL)
+        try:
+            await gateway.start()
+        except Temporary as error:
+            log.warning("Certificates can't be renewed now: %s", error)
 
 
 def _roles(cloud: CloudSocket, clients: AwsClients, settings: Settings, endpoints: Mapping[str, str]) -> RoleSource:

@@ -12,9 +12,11 @@ from aerodrome.domain.component import ComponentState, Output
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.plan import Plan, in_free_names
 from aerodrome.domain.update import in_force
+from aerodrome.domain.web_server import Side, host_on, private_name, sides
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
+from aerodrome.server.security_groups import SecurityGroups
 from aerodrome.server.world import RuntimePlanner, web_addresses
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.tokens import StoredSession, TokenStore
@@ -33,6 +35,7 @@ class Door:
         now: Callable[[], datetime],
         *,
         by_address: bool,
+        private_port: int = 443,
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -41,6 +44,7 @@ class Door:
         self._sessions = sessions
         self._now = now
         self._by_address = by_address
+        self._private_port = private_port
 
     async def redeem_web_token(self, token: str) -> Redeemed | None:
         found = await self._tokens.redeem_web(token, self._now())
@@ -94,31 +98,48 @@ class Door:
         plan = in_free_names(self._planner.plan(environment, secrets), observed)
         return web_addresses(environment, plan, observed)
 
-    def route(self, environment: Environment, address: str, upstreams: Sequence[str]) -> Route:
+    def route(self, environment: Environment, side: Side, address: str, upstreams: Sequence[str]) -> Route:
+        """`address`: the environment's own one on the public side."""
+        if side is Side.PRIVATE:
+            address = private_name(address)
         version = versions.get(environment.desired["AirflowVersion"])
         return Route(
             environment_id=environment.id,
             key=environment.key,
-            host=environment.host,
+            host=host_on(side, environment.host, self._private_port),
             upstreams=tuple(upstreams),
             login_path=version.login_path,
             cookie_name=version.cookie,
             airflow_major=int(version.version.split(".", 1)[0]),
             address=address if self._by_address else None,
+            side=side,
+            base_host=environment.host,
         )
 
 
 class GatewayRoutes:
-    """The reconciler's `Routes`: one route per environment, repaired on every pass."""
+    """The reconciler's `Routes`: one route for each side that is open, repaired on every pass."""
 
-    def __init__(self, gateway: Gateway, store: EnvironmentStore, door: Door) -> None:
+    def __init__(self, gateway: Gateway, store: EnvironmentStore, door: Door, groups: SecurityGroups) -> None:
         self._gateway = gateway
         self._store = store
         self._door = door
+        self._groups = groups
 
-    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None:
+    async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> str:
+        """What is about to be closed is closed last: between the modes a web server is reached by both."""
+        now = in_force(environment)
         address = (await self._store.addresses()).get(environment.id, "127.0.0.1")
-        await self._gateway.add(self._door.route(environment, address, web_addresses(environment, plan, observed)))
+        upstreams, opened, note = web_addresses(environment, plan, observed), sides(now.desired), ""
+        for side in opened:
+            if side is Side.PRIVATE:
+                note = await self._groups.ensure(now)
+            await self._gateway.add(self._door.route(now, side, address, upstreams))
+        closed = [side for side in Side if side not in opened]
+        if closed:
+            await self._gateway.remove(environment.id, *closed)
+        return note
 
     async def drop(self, environment_id: str) -> None:
         await self._gateway.remove(environment_id)
+        await self._groups.drop(environment_id)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 
 from starlette.types import ASGIApp
@@ -40,12 +41,15 @@ class Listener:
         *,
         tls: ssl.SSLContext | None = None,
         protocol: type[Strict] | type[Fast] = Strict,
+        admits: Callable[[str], bool] | None = None,
     ) -> None:
+        """`admits`: whether to talk to a client at all, by its address."""
         self._socket = bound
         self._limits = limits
         self._crowd = crowd
         self._tls = tls
         self._protocol = protocol
+        self._admits = admits
         self._state = ServerState()
         self._arriving: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
@@ -105,7 +109,7 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
             try:
-                accepted, _ = self._socket.accept()
+                accepted, peer = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor, no memory: who says nothing gives theirs back
@@ -115,7 +119,10 @@ class Listener:
                 loop.remove_reader(self._socket.fileno())
                 self._pause = loop.call_later(_BREATH, self._resume)
                 return
-            self._welcome(accepted)
+            if self._admits is None or self._admits(peer[0]):
+                self._welcome(accepted)
+            else:
+                accepted.close()
 
     def _welcome(self, accepted: socket.socket) -> None:
         guest = self._protocol(self._config, self._state, self._limits, self._crowd)

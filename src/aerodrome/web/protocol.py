@@ -66,6 +66,9 @@ class Guarded(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.app_state = {"tls": tls}  # of every scope: which name the client asked for is known by it
         self._start_head_clock()
 
     def data_received(self, data: bytes) -> None:

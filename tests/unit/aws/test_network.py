@@ -30,6 +30,32 @@ ENDPOINT: dict[str, Any] = {
 }
 
 
+HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+
+
+class Groups:
+    """Security groups, one a page, those that weren't asked for too."""
+
+    def paginate(self, Filters: Any) -> Any:  # noqa: N803 - boto3's name
+        assert Filters == [{"Name": "group-id", "Values": ["sg-gone", "sg-office"]}]
+        everybody = {**HTTPS, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+        yield {"SecurityGroups": [{"GroupId": "sg-foreign", "IpPermissions": [everybody]}]}
+        lists = [{"PrefixListId": "pl-office"}, {"PrefixListId": "pl-gone"}]
+        yield {"SecurityGroups": [{"GroupId": "sg-office", "IpPermissions": [{**HTTPS, "PrefixListIds": lists}]}]}
+
+
+class Lists:
+    """Entries of prefix lists, one a page."""
+
+    def paginate(self, PrefixListId: str) -> Any:  # noqa: N803
+        if PrefixListId == "pl-gone":
+            raise refusal("InvalidPrefixListID.NotFound", "gone")
+        return [{"Entries": [{"Cidr": "192.0.2.0/28"}]}, {"Entries": [{"Cidr": "198.51.100.0/28"}]}]
+
+
+GROUPS, LISTS = Groups(), Lists()
+
+
 class Ec2:
     """EC2, and the factory of its clients. Filters nothing, as the embedded cloud; one endpoint a page."""
 
@@ -47,8 +73,7 @@ class Ec2:
         return {"Subnets": [{"SubnetId": n, "VpcId": v, "AvailabilityZone": z} for n, (v, z) in found.items()]}
 
     def get_paginator(self, name: str) -> Any:
-        assert name == "describe_vpc_endpoints"
-        return self
+        return {"describe_vpc_endpoints": self, "describe_security_groups": GROUPS}.get(name, LISTS)
 
     def paginate(self, **_: Any) -> Any:
         return [{"VpcEndpoints": [endpoint]} for endpoint in self.endpoints]
@@ -160,3 +185,10 @@ async def test_credentials_that_end_soon_are_replaced() -> None:
     for _ in range(2):
         await asked.check_subnets(KEY, ["subnet-a"])
     assert len(ec2.made) == 2
+
+
+async def test_inbound_rules_of_a_group_and_its_prefix_lists() -> None:
+    found = await network().ingress(KEY, ["sg-office", "sg-gone"])
+    assert found.missing == ("sg-gone",)
+    for client, let_in in (("192.0.2.1", True), ("198.51.100.1", True), ("203.0.113.1", False)):
+        assert found.admits(client, 8444) is let_in, client

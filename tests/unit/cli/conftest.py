@@ -13,8 +13,17 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
+from aerodrome.cli import account
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, dump
+
+NETWORK = {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+
+
+@pytest.fixture(autouse=True)
+def no_ec2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default network is EC2's to tell: tests/integration/cloud asks the real one."""
+    monkeypatch.setattr(account, "network", lambda connection: NETWORK)
 
 
 @pytest.fixture

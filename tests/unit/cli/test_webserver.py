@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from aerodrome import pki
 from aerodrome.cli.connection import Connection, connect
-from aerodrome.cli.webserver import run_command
+from aerodrome.cli.webserver import _way, run_command
 from aerodrome.errors import Temporary
 from aerodrome.machineroom.installation import Installation
 
@@ -87,3 +88,19 @@ def test_the_certificate_must_be_the_names(
     with pytest.raises(Temporary, match=rf"https://{NAME}.*Hostname mismatch"):
         run_command(connection_to("name", "other.us-east-1.airflow.localhost"), "demo", ["version"])
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        (NAME, "127.0.0.1:8443"),  # who listens everywhere, is here
+        (NAME.replace(".", "-vpce.", 1), "[::1]:8443"),
+    ],
+)
+def test_a_private_host_is_looked_for_where_private_ones_are(
+    connection_to: Callable[[str, str], Connection], name: str, address: str
+) -> None:
+    connection = connection_to("name", NAME)
+    installation = replace(connection.installation, gateway_bind="0.0.0.0", private_bind="::")  # noqa: S104
+    way = _way(replace(connection, installation=installation), f"{name}:8443")
+    assert way == (address, {"sni_hostname": name})

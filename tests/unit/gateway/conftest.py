@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -29,6 +30,13 @@ from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import Backstage, CliGrant, Limits, Principal, Redeemed, Route, Session
 from aerodrome.layout import Layout
 from aerodrome.pki import issue
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What hangs on a loop's own way with sockets and TLS is tried on the control plane's too."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.name == "test_sides.py" else {"asyncio": asyncio.new_event_loop}
+
 
 SECRETS = {"aaa": b"secret of aaa", "bbb": b"secret of bbb"}
 

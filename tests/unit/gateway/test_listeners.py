@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from aerodrome.domain.web_server import Side
 from aerodrome.errors import Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import Backstage, Limits
@@ -200,7 +201,7 @@ async def test_stopping_cuts_what_does_not_end(setup: Any) -> None:
 
 async def test_answers_are_sent_without_delay(setup: Any) -> None:
     _, writer = await setup.client.connect(setup.host)
-    [listener] = setup.gateway._listeners._by_address.values()
+    [listener] = setup.gateway._entrances[Side.PUBLIC]._listeners._by_address.values()
     async with asyncio.timeout(5):
         while not listener.connections:
             await asyncio.to_thread(os.sched_yield)

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aerodrome.domain.web_server import public_name as name_of
+from aerodrome.domain.web_server import with_port as web_host
 from aerodrome.errors import Permanent
 from aerodrome.gateway import identity
 from aerodrome.gateway.headers import fortified, set_cookie
-from aerodrome.gateway.hosts import loopback_address, name_of, split_host, web_host
+from aerodrome.gateway.hosts import loopback_address, split_host
 from aerodrome.gateway.paths import is_execution
 from aerodrome.gateway.ports import Principal
 from aerodrome_airflow.identity import Identity, verify

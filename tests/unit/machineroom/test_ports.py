@@ -94,9 +94,21 @@ def test_a_port_that_moves_leaves_the_others_theirs(taken: int) -> None:
 
 def test_the_listeners_cover_every_port_of_an_installation() -> None:
     found = {entry.field: entry for entry in listeners("127.0.0.1")}
-    assert set(found) == {"front_port", "gateway_port", "postgres_port", "valkey_port", "cloud_port"}
+    assert set(found) == {"front_port", "gateway_port", "private_port", "postgres_port", "valkey_port", "cloud_port"}
     assert found["gateway_port"].usual == (443, 8443)
     assert any(address.startswith("127.83.") for address in found["gateway_port"].addresses)
+    assert any(address.startswith("127.84.") for address in found["private_port"].addresses)
+
+
+def test_one_port_on_two_addresses_may_be_asked_for_twice() -> None:
+    port = free_port()
+    asked: dict[str, int | None] = {"gateway_port": port, "private_port": port}
+    apart = [each for each in listeners("127.0.0.1", "127.0.0.1", "127.0.0.2") if each.field in asked]
+    assert {choice.port for choice in choose(apart, asked, {}).values()} == {port}
+    for binds in (("127.0.0.1", "127.0.0.1"), ("::", "127.0.0.2")):
+        together = [each for each in listeners("127.0.0.1", *binds) if each.field in asked]
+        with pytest.raises(Permanent, match=r"AERODROME_PRIVATE_GATEWAY_PORT.*already used for gateway_port"):
+            choose(together, asked, {})
 
 
 def test_who_holds_a_port(taken: int) -> None:

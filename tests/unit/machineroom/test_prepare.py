@@ -1,5 +1,6 @@
+import json
 import socket
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,43 @@ async def test_the_url_of_an_outside_server_names_no_database(layout: Layout, ur
 async def test_the_endpoint_is_where_the_front_door_listens(layout: Layout, bind: str, endpoint: str) -> None:
     made = (await prepare.prepare(layout, WANTED)).installation
     assert replace(made, bind=bind, front_port=4610).endpoint == endpoint
+
+
+async def test_private_web_servers_have_the_port_of_public_ones_where_each_has_an_address(layout: Layout) -> None:
+    port, other = free_port(), free_port()
+    made = (await prepare.prepare(layout, replace(WANTED, gateway_port=port))).installation
+    assert (made.gateway_port, made.private_port) == (port, port)
+    moved = (await prepare.prepare(layout, replace(WANTED, gateway_port=port, private_port=other))).installation
+    assert moved.private_port == other
+
+
+async def test_named_ones_have_a_port_of_their_own_which_stays(layout: Layout) -> None:
+    wanted = replace(WANTED, web_host="name", gateway_port=free_port())
+    made = (await prepare.prepare(layout, wanted)).installation
+    assert made.private_port not in (0, made.gateway_port)
+    assert (await prepare.prepare(layout, wanted)).installation.private_port == made.private_port
+    (layout.environments / "0123456789ab").mkdir(parents=True)
+    with pytest.raises(Permanent, match=r"AERODROME_PRIVATE_GATEWAY_PORT asks for .* carry port"):
+        await prepare.prepare(layout, replace(wanted, private_port=free_port()))
+
+
+@pytest.mark.parametrize("mode", ["name", "address"])
+async def test_an_installation_of_before_the_private_side_gets_one(layout: Layout, mode: str) -> None:
+    made = (await prepare.prepare(layout, replace(WANTED, web_host=mode))).installation
+    earlier = {name: value for name, value in asdict(made).items() if not name.startswith(("private_", "gateway_b"))}
+    for path in (layout.installation_file, layout.installation_copy):
+        path.write_text(json.dumps(earlier))
+    (layout.environments / "0123456789ab").mkdir(parents=True)
+    wanted = replace(WANTED, web_host=mode)
+    again = (await prepare.prepare(layout, wanted, running=["front_port", "gateway_port", "private_port"])).installation
+    assert again.private_port > 0
+    assert (again.private_port == again.gateway_port) is (mode == "address")
+    assert again == replace(made, private_port=again.private_port)
+
+
+async def test_an_address_that_others_reach_takes_names(layout: Layout) -> None:
+    opened = replace(WANTED, web_host="auto", private_bind="127.0.0.2", private_port=free_port())
+    made = (await prepare.prepare(layout, opened)).installation
+    assert (made.web_host, made.gateway_bind, made.private_bind) == ("name", "127.0.0.1", "127.0.0.2")
+    with pytest.raises(Permanent, match=r"AERODROME_GATEWAY_BIND is 10\.0\.0\.1.*AERODROME_WEB_HOST=name"):
+        await prepare.prepare(Layout(layout.home / "second"), replace(WANTED, gateway_bind="10.0.0.1"))

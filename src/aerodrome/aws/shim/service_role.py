@@ -18,7 +18,16 @@ _TRUST = {
 _POLICY = {
     "Version": "2012-10-17",
     "Statement": [
-        {"Effect": "Allow", "Action": ["ec2:DescribeSubnets", "ec2:DescribeVpcEndpoints"], "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": [
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcEndpoints",
+                "ec2:DescribeSecurityGroups",
+                "ec2:GetManagedPrefixListEntries",
+            ],
+            "Resource": "*",
+        },
     ],
 }
 
