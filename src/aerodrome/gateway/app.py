@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -114,15 +115,28 @@ class GatewayApp:
         if paths.is_login(raw_path, route.login_path):
             return pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers))
         if leaving:
-            await doors.revoke(self._backstage, admitted.hashes)
+            await doors.leave(self._backstage, admitted)
 
         async def on_answer(answered: RawHeaderList) -> None:
             if not leaving:  # on the way out no new cookie continues the session
                 await doors.follow_rotation(self._backstage, route, admitted, answered)
 
+        standing = nullcontext() if leaving else doors.while_admitted(self._backstage, route, headers)
+        begun = False
+
+        async def noted(event: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(event)
+
         try:
-            async with self._turnstile.turn((route.environment_id, admitted.session.principal.user)):
-                await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, send)
+            async with (
+                self._turnstile.turn((route.environment_id, admitted.session.principal.user)),
+                standing,
+            ):
+                await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, noted)
+        except doors.Ended:  # an answer that has begun is cut off, so that nobody takes it for the whole
+            return None if begun else _closing(pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers)))
         except Full as error:
             text = f"{error} Close a log that is being followed, or send fewer at once."
             as_html = pages.wants_html(scope["method"], headers)

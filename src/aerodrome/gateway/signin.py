@@ -19,7 +19,7 @@ from aerodrome.gateway import pages
 from aerodrome.gateway.doors import open_session
 from aerodrome.gateway.headers import IDENTITY, RawHeaders, fortified, forwarded, set_cookie, values
 from aerodrome.gateway.identity import sign
-from aerodrome.gateway.ports import Backstage, Principal, Route
+from aerodrome.gateway.ports import Backstage, Principal, Redeemed, Route
 from aerodrome.gateway.upstream import Away, Broken, Upstreams
 from aerodrome.web import bodies
 
@@ -65,9 +65,10 @@ class SignIn:
         if redeemed is None or redeemed.environment_id != route.environment_id:
             text = "The web token is not valid: it lasts 60 seconds, works once, and for its own environment alone."
             return _refusal(403, "Forbidden", text + " Ask CreateWebLoginToken for a new one.")
-        return await self._enter(route, host, port, redeemed.principal, scope)
+        return await self._enter(route, host, port, redeemed, scope)
 
-    async def _enter(self, route: Route, host: str, port: int, principal: Principal, scope: Scope) -> Response:
+    async def _enter(self, route: Route, host: str, port: int, redeemed: Redeemed, scope: Scope) -> Response:
+        principal = redeemed.principal
         client = scope["client"][0] if scope.get("client") else "127.0.0.1"
         try:
             async with asyncio.timeout(self._backstage.limits.login):
@@ -81,7 +82,7 @@ class SignIn:
             log.error("environment %s: Airflow took no sign-in of %s", route.environment_id, principal.user)
             text = f"Apache Airflow in environment {route.key.name} refused the sign-in of {principal.user}."
             return _refusal(502, "Bad gateway", text + " Its web server log says why.")
-        await open_session(self._backstage, route, principal, login.credential)
+        await open_session(self._backstage, redeemed, login.credential)
         log.info("environment %s: %s signed in", route.environment_id, principal.user)
         answer = pages.guarded(JSONResponse({"status": 200, "message": "Signed in", "redirect": "/"}))
         answer.raw_headers += [(b"set-cookie", fortified(cookie)) for cookie in login.cookies.values()]
