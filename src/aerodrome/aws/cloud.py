@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.aws.clients import AwsClients
-from aerodrome.domain.principal import AccessKey, Credentials, Principal
+from aerodrome.domain.principal import AccessKey, Credentials, Principal, PrincipalReference
 from aerodrome.errors import Permanent, Temporary
 
 _LINE_LIMIT = 16 * 1024 * 1024  # bytes: a principal with all its policies is one line
@@ -33,6 +33,7 @@ class CloudSocket:
         self._cache_seconds = cache_seconds
         self._timeout = timeout
         self._cache: dict[tuple[str, str | None], tuple[float, AccessKey]] = {}
+        self._standing: dict[PrincipalReference, tuple[float, Principal]] = {}
 
     async def ping(self) -> Mapping[str, Any]:
         """`version` of ministack and `pid` of the cloud.
@@ -61,6 +62,32 @@ class CloudSocket:
         self._cache = {name: kept for name, kept in self._cache.items() if now < kept[0]}
         self._cache[key_id, session_token] = (now + self._cache_seconds, key)
         return key
+
+    async def principal_of(self, reference: PrincipalReference) -> Principal | None:
+        """The principal as it is now, or None when it stands no more (`PrincipalSource`).
+
+        Raises:
+            Temporary: the cloud doesn't answer.
+        """
+        now = time.monotonic()
+        kept = self._standing.get(reference)
+        if kept is not None and now < kept[0]:
+            return kept[1]
+        answer = await self._ask(
+            "standing",
+            key_id=reference.access_key_id,
+            arn=reference.arn,
+            user_id=reference.user_id,
+            issuer_arn=reference.issuer_arn,
+            issuer_id=reference.issuer_id,
+            temporary=reference.expires_at is not None,
+        )
+        self._standing = {name: kept for name, kept in self._standing.items() if now < kept[0] and name != reference}
+        if answer["principal"] is None:
+            return None
+        principal = _principal(answer["principal"], reference)
+        self._standing[reference] = (now + self._cache_seconds, principal)
+        return principal
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
@@ -175,22 +202,38 @@ def _credentials(found: Mapping[str, Any]) -> Credentials:
 
 
 def _access_key(found: Mapping[str, Any]) -> AccessKey:
-    principal = found["principal"]
-    session_policies = principal["session_policies"]
+    principal, expires = found["principal"], found["expires_at"]
+    session_policies = found["session_policies"]
+    expires_at = None if expires is None else datetime.fromtimestamp(expires, UTC)
+    reference = PrincipalReference(
+        access_key_id=found["key_id"],
+        arn=principal["arn"],
+        user_id=principal["user_id"],
+        issuer_arn=found["issuer_arn"],
+        issuer_id=found["issuer_id"],
+        expires_at=expires_at,
+        session_policies=None if session_policies is None else tuple(session_policies),
+        session_tags=found["session_tags"],
+    )
     return AccessKey(
         key_id=found["key_id"],
         secret=found["secret"],
         session_token=found["session_token"],
-        expires_at=None if found["expires_at"] is None else datetime.fromtimestamp(found["expires_at"], UTC),
+        expires_at=expires_at,
         active=found["active"],
-        principal=Principal(
-            arn=principal["arn"],
-            account=principal["account"],
-            partition=principal["partition"],
-            user_id=principal["user_id"],
-            policies=tuple(principal["policies"]),
-            boundary=principal["boundary"],
-            session_policies=None if session_policies is None else tuple(session_policies),
-            tags=principal["tags"],
-        ),
+        principal=_principal(principal, reference),
+    )
+
+
+def _principal(found: Mapping[str, Any], reference: PrincipalReference) -> Principal:
+    return Principal(
+        arn=found["arn"],
+        account=found["account"],
+        partition=found["partition"],
+        user_id=found["user_id"],
+        policies=tuple(found["policies"]),
+        boundary=found["boundary"],
+        session_policies=reference.session_policies,
+        tags={**found["tags"], **reference.session_tags},
+        reference=reference,
     )

@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from aerodrome.domain.partitions import moved
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalReference:
+    """Where a principal came from: enough to ask later whether it still stands, and nothing secret.
+
+    The issuer is the user or role that the key was made for; its id is never given out again, so that a user who is
+    deleted and made anew is another one. ARNs are the source's own, before `Principal.seen_in`.
+    """
+
+    access_key_id: str
+    arn: str  # the caller's
+    user_id: str  # the caller's: AIDA…, AROA…:SESSION
+    issuer_arn: str
+    issuer_id: str
+    expires_at: datetime | None = None  # of temporary credentials
+    session_policies: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
+    session_tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "expires_at": None if self.expires_at is None else self.expires_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> PrincipalReference:
+        """Raises:
+        KeyError, TypeError, ValueError: `to_json` didn't write it.
+        """
+        policies, expires = raw["session_policies"], raw["expires_at"]
+        return cls(
+            **{
+                **raw,
+                "expires_at": None if expires is None else datetime.fromisoformat(expires),
+                "session_policies": None if policies is None else tuple(policies),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +62,7 @@ class Principal:
     boundary: Mapping[str, Any] | None = None
     session_policies: tuple[Mapping[str, Any], ...] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    reference: PrincipalReference | None = None  # of every principal that a source hands out
     # (action, resource) -> what the policies say whatever the request's conditions are: kept by `policy.decide`.
     settled: dict[tuple[str, str], tuple[bool, str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -79,18 +115,6 @@ class Credentials:
     secret_access_key: str = field(repr=False)
     session_token: str = field(repr=False)
     expires_at: datetime
-
-
-class PrincipalSource(Protocol):
-    """Where keys and policies come from: the embedded cloud's IAM, or a table of our own."""
-
-    async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
-        """The key, or None when there is no such key or the token isn't its token.
-
-        Raises:
-            Temporary: the source is away for a moment.
-        """
-        ...
 
 
 class RoleSource(Protocol):

@@ -2,5 +2,6 @@
 
 from aerodrome.identity.scope import Scope, parse_scope
 from aerodrome.identity.sigv4 import Caller, Verifier
+from aerodrome.identity.source import PrincipalSource
 
-__all__ = ["Caller", "Scope", "Verifier", "parse_scope"]
+__all__ = ["Caller", "PrincipalSource", "Scope", "Verifier", "parse_scope"]

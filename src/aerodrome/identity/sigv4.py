@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote, quote_from_bytes
 
-from aerodrome.domain.principal import AccessKey, Principal, PrincipalSource
+from aerodrome.domain.principal import AccessKey, Principal
 from aerodrome.errors import ApiError
 from aerodrome.identity.scope import (
     ALGORITHM,
@@ -27,6 +27,7 @@ from aerodrome.identity.scope import (
     parse_scope,
     query_pairs,
 )
+from aerodrome.identity.source import PrincipalSource
 
 __all__ = ["Caller", "Scope", "Verifier", "parse_scope"]
 

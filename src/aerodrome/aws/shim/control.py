@@ -33,6 +33,7 @@ class Control:
         self._verbs: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
             "ping": self._ping,
             "resolve": self._resolve,
+            "standing": self._standing,
             "assume_role": self._assume_role,
             "assume_service_role": self._assume_service_role,
             "flush": self._flush,
@@ -80,6 +81,10 @@ class Control:
 
     async def _resolve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"key": self._principals.resolve(str(request["key_id"]), request.get("session_token"))}
+
+    async def _standing(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        texts = [str(request[name]) for name in ("key_id", "arn", "user_id", "issuer_arn", "issuer_id")]
+        return {"principal": self._principals.standing(*texts, temporary=bool(request["temporary"]))}
 
     async def _assume_role(self, request: Mapping[str, Any]) -> dict[str, Any]:
         credentials = self._principals.assume_role(

@@ -16,6 +16,7 @@ from .pinned import Ministack
 SERVICES = frozenset({"airflow.amazonaws.com", "airflow-env.amazonaws.com"})
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_IDS = {"user": "UserId", "role": "RoleId"}
 _NOTHING: dict[str, Any] = {"Version": "2012-10-17", "Statement": []}
 
 
@@ -57,8 +58,36 @@ class Principals:
             "session_token": None,
             "expires_at": None,
             "active": record.get("Status") == "Active",
+            "issuer_arn": user["Arn"],
+            "issuer_id": user["UserId"],
+            "session_policies": None,
+            "session_tags": {},
             "principal": self._principal(account, user["Arn"], user["UserId"], "user", user),
         }
+
+    def standing(
+        self, key_id: str, arn: str, user_id: str, issuer_arn: str, issuer_id: str, *, temporary: bool
+    ) -> dict[str, Any] | None:
+        """The principal of a key as it is now; None when the key is gone or off, or its user or role isn't that one.
+
+        Of a temporary key only the user or role is asked: it stands on after the key's time.
+        """
+        if self._stack.evaluator.is_root_access_key(key_id) or issuer_arn.count(":") != 5:
+            return None
+        account, kind = issuer_arn.split(":")[4], issuer_arn.split(":")[5].partition("/")[0]
+        entity = self._issuer(account, kind, issuer_arn.rsplit("/", 1)[-1])
+        if entity is None or entity["Arn"] != issuer_arn or entity[_IDS[kind]] != issuer_id:
+            return None
+        if not temporary:
+            record = self._stack.iam._access_keys.get_scoped(account, None, key_id)
+            if not record or record.get("Status") != "Active" or record["UserName"] != entity["UserName"]:
+                return None
+        return self._principal(account, arn, user_id, kind, entity)
+
+    def _issuer(self, account: str, kind: str, name: str) -> Mapping[str, Any] | None:
+        store = {"user": self._stack.iam._users, "role": self._stack.iam._roles}.get(kind)
+        found: Mapping[str, Any] | None = None if store is None else store.get_scoped(account, None, name)
+        return found
 
     def assume_role(self, role_arn: str, session_name: str, duration: int, service: str, source_arn: str | None) -> Any:
         """Credentials of the role for one of our services, kept where STS keeps its own.
@@ -153,30 +182,35 @@ class Principals:
         if not expected or not hmac.compare_digest(expected.encode(), token.encode()) or arn.count(":") < 5:
             return None
         account = str(session.get("AccountId") or arn.split(":")[4])
+        user_id, federated = str(session.get("UserId") or ""), False
         if ":assumed-role/" in arn:
-            kind, name, store = "role", arn.split("/")[1], self._stack.iam._roles
+            kind, name = "role", arn.split("/")[1]
         elif ":user/" in arn:
-            kind, name, store = "user", arn.rsplit("/", 1)[-1], self._stack.iam._users
+            kind, name = "user", arn.rsplit("/", 1)[-1]
         elif session.get("PrincipalName"):  # federated by a user
-            kind, name, store = "user", str(session["PrincipalName"]), self._stack.iam._users
+            kind, name, federated = "user", str(session["PrincipalName"]), True
         else:
             return None
-        entity = store.get_scoped(account, None, name)
-        if entity is None:
+        entity = self._issuer(account, kind, name)
+        # Made anew under its name, it is another one, as on AWS.
+        if entity is None or not (federated or user_id.partition(":")[0] == entity[_IDS[kind]]):
             return None
-        principal = self._principal(account, arn, str(session.get("UserId") or ""), kind, entity)
         passed = session.get("SessionPolicies")
+        policies = None
         if passed is not None:
             documents = [_parsed(passed["Policy"])] if passed.get("Policy") else []
-            principal["session_policies"] = documents + self._managed(passed.get("PolicyArns") or [], account)
-        principal["tags"].update({tag["Key"]: tag["Value"] for tag in session.get("SessionTags") or []})
+            policies = documents + self._managed(passed.get("PolicyArns") or [], account)
         return {
             "key_id": key_id,
             "secret": session["SecretAccessKey"],
             "session_token": expected,
             "expires_at": session.get("Expiration"),
             "active": True,
-            "principal": principal,
+            "issuer_arn": entity["Arn"],
+            "issuer_id": entity[_IDS[kind]],
+            "session_policies": policies,
+            "session_tags": {tag["Key"]: tag["Value"] for tag in session.get("SessionTags") or []},
+            "principal": self._principal(account, arn, user_id, kind, entity),
         }
 
     # -- policies --------------------------------------------------------------------------------------------------
@@ -197,7 +231,6 @@ class Principals:
             "user_id": user_id,
             "policies": policies,
             "boundary": boundary,
-            "session_policies": None,
             "tags": {tag["Key"]: tag["Value"] for tag in entity.get("Tags") or []},
         }
 
