@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from aerodrome.errors import Temporary
 from aerodrome.observe.workers import ping_workers
 from aerodrome.supervision import daemon, processes
 from aerodrome.supervision.files import Files
+from support.people import proof_of
 from support.site import Site, wait_for
 
 DAG = Path(__file__).with_name("kills_dag.py")
@@ -215,10 +217,16 @@ class Target:
         if address is None:
             return None
         try:
-            answer = httpx.get(f"http://{address}{self.version.health_path}", timeout=5, trust_env=False)
+            url = f"http://{address}{self.version.health_path}"
+            answer = httpx.get(url, headers=self.proof, timeout=5, trust_env=False)
             return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
         except (httpx.HTTPError, ValueError):
             return None
+
+    @cached_property
+    def proof(self) -> dict[str, str]:
+        """What the gateway shows to the web server."""
+        return proof_of(self.site, self.id)
 
     def pool(self) -> list[int]:
         """The processes of the worker that take tasks from its main process."""

@@ -20,6 +20,7 @@ from starlette.types import Scope as HttpScope
 from aerodrome.api.call import Call, Handler
 from aerodrome.api.history import PREFIX as HISTORY
 from aerodrome.api.middleware import BODY_LIMIT
+from aerodrome.api.sessions import PREFIX as SESSIONS
 from aerodrome.api.sts import SIGNING_NAME as STS
 from aerodrome.api.sts import Sts
 from aerodrome.content.writes import Write, Writes
@@ -45,7 +46,7 @@ _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metric
 
 
 class FrontDoor:
-    """`own` and `history` answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` gets the rest.
+    """`own` and `history` (signed calls) answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` the rest.
 
     `writes` is told of those to the cloud's S3. The cloud answers a write with success when it is on disk. `sts` is
     there when callers come from our own table, and answers for their keys.
@@ -86,7 +87,7 @@ class FrontDoor:
         if signature is None and path == b"/healthz":
             status = 200 if self._healthy() else 503
             await _send(send, Reply(status, {"content-type": "application/json"}, b'{"status": %d}' % status))
-        elif path.startswith(HISTORY):
+        elif path.startswith((HISTORY, SESSIONS)):
             await self._call(self._history, scope, receive, send)
         elif path.startswith(b"/_aerodrome/"):
             await self._own(scope, receive, send)

@@ -22,6 +22,7 @@ from aerodrome.cli.iam import iam_app
 from aerodrome.cli.output import err
 from aerodrome.cli.requirements import requirements_app
 from aerodrome.cli.runtimes import runtimes_app
+from aerodrome.cli.sessions import sessions_app
 from aerodrome.cli.startup import startup_app
 from aerodrome.cli.tls import tls_app
 from aerodrome.errors import AerodromeError, Permanent
@@ -46,6 +47,7 @@ app.add_typer(requirements_app)
 app.add_typer(startup_app)
 app.add_typer(runtimes_app)
 app.add_typer(tls_app)
+app.add_typer(sessions_app)
 app.command("demo")(demo)
 
 

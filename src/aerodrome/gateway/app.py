@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import Protocol
 
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from aerodrome.gateway.cli_bridge import CliBridge
 from aerodrome.gateway.forward import Forwarder, RawHeaderList
 from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header, is_upgrade, secured
 from aerodrome.gateway.hosts import split_host
+from aerodrome.gateway.identity import Proofs
 from aerodrome.gateway.ports import Backstage, Route
 from aerodrome.gateway.signin import SignIn
 from aerodrome.gateway.turnstile import Full, Turnstile
@@ -43,10 +45,11 @@ class GatewayApp:
     def __init__(self, backstage: Backstage) -> None:
         self._backstage = backstage
         self.upstreams = Upstreams(backstage.limits)
-        self._forwarder = Forwarder(self.upstreams, backstage.limits)
+        proofs = Proofs(backstage.environments)
+        self._forwarder = Forwarder(self.upstreams, proofs, backstage.limits)
         # Connections of its own: those who read logs without end must not keep others from signing in.
         self.sign_in_upstreams = Upstreams(backstage.limits)
-        self._sign_in = SignIn(backstage, self.sign_in_upstreams)
+        self._sign_in = SignIn(backstage, proofs, self.sign_in_upstreams)
         self._cli = CliBridge(backstage)
         self._turnstile = Turnstile(backstage.limits.per_user, backstage.limits.pool)
 
@@ -134,15 +137,28 @@ class GatewayApp:
         if paths.is_login(raw_path, route.login_path):
             return pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers))
         if leaving:
-            await doors.revoke(self._backstage, admitted.hashes)
+            await doors.leave(self._backstage, admitted)
 
         async def on_answer(answered: RawHeaderList) -> None:
             if not leaving:  # on the way out no new cookie continues the session
                 await doors.follow_rotation(self._backstage, route, admitted, answered)
 
+        standing = nullcontext() if leaving else doors.while_admitted(self._backstage, route, headers)
+        begun = False
+
+        async def noted(event: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(event)
+
         try:
-            async with self._turnstile.turn((route.environment_id, admitted.session.principal.user)):
-                await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, send)
+            async with (
+                self._turnstile.turn((route.environment_id, admitted.session.principal.user)),
+                standing,
+            ):
+                await self._forwarder.forward(route, host, port, body, on_answer, scope, receive, noted)
+        except doors.Ended:  # an answer that has begun is cut off, so that nobody takes it for the whole
+            return None if begun else _closing(pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers)))
         except Full as error:
             text = f"{error} Close a log that is being followed, or send fewer at once."
             as_html = pages.wants_html(scope["method"], headers)

@@ -48,12 +48,13 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """What a web token was worth."""
+    """What a web token was worth. `voucher` is for whoever redeemed it: handed back when the session opens."""
 
     environment_id: str
     user: str
     roles: tuple[str, ...]
     iam_identity: str
+    voucher: object = None
 
     @property
     def principal(self) -> Principal:
@@ -72,6 +73,7 @@ class CliGrant:
 class Session:
     """A signed-in browser or client."""
 
+    id: str
     environment_id: str
     principal: Principal
     expires: datetime
@@ -90,20 +92,25 @@ class Tokens(Protocol):
 
 
 class Sessions(Protocol):
-    """Sessions by `credential_hash`: 64 lower-case hex digits, sha256 of Airflow's own cookie. Never the cookie."""
+    """Found by `credential_hash`: 64 lower-case hex digits, sha256 of Airflow's own cookie. Never the cookie itself."""
 
-    async def remember_session(
-        self, credential_hash: str, environment_id: str, principal: Principal, expires: datetime
-    ) -> None:
-        """Keep a session until `expires`. The same hash again replaces it, except that a revoked one stays revoked."""
+    async def open_session(self, credential_hash: str, redeemed: Redeemed, expires: datetime) -> bool:
+        """A new session until `expires`. False: its token was revoked while Airflow signed the user in.
+
+        The hash of a session that was ended opens none.
+        """
+        ...
+
+    async def follow_session(self, credential_hash: str, session_id: str) -> None:
+        """The session has a further cookie, which ends with it."""
         ...
 
     async def session(self, credential_hash: str) -> Session | None:
-        """The session. None: unknown, expired or revoked."""
+        """The session. None: unknown, expired, ended, or whoever opened it may no longer be there."""
         ...
 
-    async def revoke_session(self, credential_hash: str) -> None:
-        """End the session now. Unknown is success."""
+    async def end_session(self, session_id: str) -> None:
+        """End it now, for all of its cookies. Unknown is success."""
         ...
 
 
@@ -158,6 +165,7 @@ class Limits(ConnectionLimits):
     pool: float = 10.0  # to wait for a free upstream connection, or for one of the user's own turns
     login: float = 30.0  # for Airflow's own login to answer
     session: float = 12 * 3600.0  # mwaa-spec 7.2
+    recheck: float = 2.0  # between two looks whether the session of a long answer still stands
     cli_timeout: float = 60.0  # mwaa-spec 7.2 (load balancer's idle limit)
     cli_size: int = 100 * 1024  # of a CLI line; below what the kernel takes as one argument
     cli_commands: int = 4  # at once per environment (mwaa-spec 7.2); more of them wait

@@ -24,27 +24,27 @@ from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
 from aerodrome.api.context import Context
 from aerodrome.api.credentials import ExecutionRole, credential_routes
-from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
+from aerodrome.api.sessions import build_own_calls
 from aerodrome.api.throttle import Throttle
 from aerodrome.aws.clients import AwsClients
-from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
-from aerodrome.aws.network import Identity, Network
+from aerodrome.aws.cloud import CloudSocket
+from aerodrome.aws.network import Network
 from aerodrome.backends.kept_logs import KeptLogs
 from aerodrome.backends.local import LocalBackend
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, Source, source_of
 from aerodrome.content.sync import ContentSync
-from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import Site
-from aerodrome.domain.principal import Credentials, RoleSource
+from aerodrome.domain.principal import Credentials
 from aerodrome.domain.versions import DEFAULT_VERSION
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.gateway.ports import Backstage, Opening
 from aerodrome.identity import Verifier
+from aerodrome.identity.standing import Standing
 from aerodrome.layout import Layout
 from aerodrome.machineroom import users
 from aerodrome.machineroom.broker import ValkeyBroker
@@ -58,6 +58,8 @@ from aerodrome.relay import Relay
 from aerodrome.server.callers import callers
 from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
+from aerodrome.server.own_identity import roles, service_identity
+from aerodrome.server.reception import Reception
 from aerodrome.server.security_groups import SecurityGroups
 from aerodrome.server.world import (
     BucketContent,
@@ -73,6 +75,7 @@ from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
 from aerodrome.store.ingress import IngressStore
+from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
 from aerodrome.supervision import Supervisor
@@ -103,6 +106,7 @@ class ControlPlane:
     gateway: Gateway
     tokens: TokenStore
     keys: AccessKeyStore
+    sessions: SessionStore
     events: EventStore
     healthy: bool = False
 
@@ -131,6 +135,7 @@ async def compose(
         pool = await stack.enter_async_context(open_pool(database_url))
         vault = Vault(layout.master_key.read_bytes())
         store, events, tokens = EnvironmentStore(pool, vault), EventStore(pool), TokenStore(pool)
+        signed_in = SessionStore(pool)
         # Connections of its own, so that the reconciler gets on however many ask.
         working_pool = await stack.enter_async_context(open_pool(database_url, read_soon=False))
         working_store, working_events = EnvironmentStore(working_pool, vault), EventStore(working_pool)
@@ -139,10 +144,10 @@ async def compose(
         cloud = CloudSocket(layout.cloud_socket)
         clients = AwsClients({"": f"http://127.0.0.1:{installation.cloud_port}", **endpoints})
 
-        roles = _roles(cloud, clients, settings, endpoints)
-        credentials = RoleCredentials(roles)
+        role_source = roles(cloud, clients, settings, endpoints)
+        credentials = RoleCredentials(role_source)
 
-        network = Network(clients, _service_identity(cloud, settings, endpoints))
+        network = Network(clients, service_identity(cloud, settings, endpoints))
 
         def s3_client(role: Credentials, region: str) -> Any:
             return clients.client("s3", region, role)
@@ -152,8 +157,10 @@ async def compose(
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
+        principals, sts = await callers(layout, installation, pool, vault, cloud, now)
         by_name, private_port = installation.web_host == "name", installation.private_port
-        door = Door(store, tokens, backend, planner, sessions, now, by_address=not by_name, private_port=private_port)
+        door = Door(store, backend, planner, by_address=not by_name, private_port=private_port)
+        reception = Reception(store, tokens, signed_in, Standing(principals, now), sessions, now)
         groups = SecurityGroups(
             network, IngressStore(working_pool), port=private_port, interval=settings.security_group_interval
         )
@@ -164,7 +171,7 @@ async def compose(
             bind=installation.gateway_bind if by_name else None,
             private=Opening(private_port, installation.private_bind if by_name else None, groups),
             certificate=pki.Certificates(layout, settings.tls_certificate, settings.tls_key),
-            backstage=Backstage(door, door, door, now),
+            backstage=Backstage(reception, reception, door, now),
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
@@ -212,8 +219,9 @@ async def compose(
             store=store,
             events=events,
             tokens=tokens,
+            signed_in=signed_in,
             vault=vault,
-            roles=roles,
+            roles=role_source,
             s3_client=s3_client,
             network=network,
             upstreams=door,
@@ -230,7 +238,6 @@ async def compose(
             web_domain=settings.web_domain,
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
-        principals, sts = await callers(layout, installation, pool, vault, cloud, now)
         verifier = Verifier(principals, now)
 
         async def credentials_of(environment_id: str) -> ExecutionRole | None:
@@ -248,7 +255,7 @@ async def compose(
             app=FrontDoor(
                 own=own,
                 mwaa=fold(middleware, build_operation(wire, context)),
-                history=fold(middleware[:-1], build_history(context)),  # all but the routing of MWAA's operations
+                history=fold(middleware[:-1], build_own_calls(context)),  # all but the routing of MWAA's operations
                 wire=wire,
                 cloud=relay,
                 healthy=lambda: plane.healthy,
@@ -260,6 +267,7 @@ async def compose(
             gateway=gateway,
             tokens=tokens,
             keys=AccessKeyStore(pool, vault),
+            sessions=signed_in,
             events=events,
         )
         yield plane
@@ -286,7 +294,7 @@ async def run(
         tasks = {
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
-            asyncio.create_task(_sweep(plane.tokens, plane.keys, plane.events), name="sweep"),
+            asyncio.create_task(_sweep(plane), name="sweep"),
             asyncio.create_task(_renew(plane.gateway), name="renew"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
@@ -337,12 +345,13 @@ async def _sources(store: EnvironmentStore) -> list[Source]:
     return [source_of(environment) for environment in await store.all() if GOALS[environment.status] is Goal.RUN]
 
 
-async def _sweep(tokens: TokenStore, keys: AccessKeyStore, events: EventStore) -> None:
+async def _sweep(plane: ControlPlane) -> None:
     while True:
         with suppress(Temporary):
-            await tokens.sweep(now())
-            await keys.sweep(now())
-            await events.prune()
+            await plane.tokens.sweep(now())
+            await plane.sessions.sweep(now())
+            await plane.keys.sweep(now())
+            await plane.events.prune()
         await asyncio.sleep(_SWEEP)
 
 
@@ -354,32 +363,6 @@ async def _renew(gateway: Gateway) -> None:
             await gateway.start()
         except Temporary as error:
             log.warning("Certificates can't be renewed now: %s", error)
-
-
-def _roles(cloud: CloudSocket, clients: AwsClients, settings: Settings, endpoints: Mapping[str, str]) -> RoleSource:
-    """Execution roles come from the embedded cloud, or from the STS that the user named."""
-    if "STS" not in endpoints:
-        return cloud
-    if settings.aws_access_key_id is None or settings.aws_secret_access_key is None:
-        raise Permanent(
-            "AWS_ENDPOINT_URL_STS is set, so execution roles are assumed there, but there is no key to do it with: set"
-            " AERODROME_AWS_ACCESS_KEY_ID and AERODROME_AWS_SECRET_ACCESS_KEY."
-        )
-    return AwsRoleSource(clients, _own_credentials(settings), settings.region)
-
-
-def _service_identity(cloud: CloudSocket, settings: Settings, endpoints: Mapping[str, str]) -> Identity:
-    """Who we are to EC2: the service-linked role of the embedded cloud, or our own key when STS is a real one."""
-
-    async def identity(key: EnvironmentKey) -> Credentials:
-        return await cloud.assume_service_role(key.account) if "STS" not in endpoints else _own_credentials(settings)
-
-    return identity
-
-
-def _own_credentials(settings: Settings) -> Credentials:
-    secret = settings.aws_secret_access_key.get_secret_value() if settings.aws_secret_access_key else ""
-    return Credentials(settings.aws_access_key_id or "", secret, "", datetime.max.replace(tzinfo=UTC))
 
 
 def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str]) -> Site:

@@ -25,6 +25,16 @@ class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
 _MIGRATION_LOCK = 4610_0001
 DATABASE = "aerodrome"
 _OF = "FROM environments WHERE partition = $1 AND account = $2 AND region = $3"
+# Sessions that stand, as one JSON text each: what PostgreSQL writes, a reader gets.
+SIGNED_IN = """
+    SELECT json_build_object(
+        'id', sessions.id, 'environment_id', environment_id, 'username', username, 'iam_identity', iam_identity,
+        'roles', roles, 'reference', reference, 'source_ip', source_ip, 'tags', environments.tags,
+        'created', extract(epoch FROM sessions.created_at), 'expires', extract(epoch FROM expires_at),
+        'seen', extract(epoch FROM seen_at),
+        'key', json_build_array(environments.partition, account, region, name))
+    FROM sessions JOIN environments ON environments.id = environment_id
+    WHERE ended IS NULL AND status <> 'DELETING'"""
 READS = {  # what `Pool.reader` is asked
     "version_of_environment": f"SELECT id, generation, tags {_OF} AND name = $4",
     "revision_of_identities": "SELECT revision FROM identity_revision",
@@ -32,6 +42,9 @@ READS = {  # what `Pool.reader` is asked
     "names_of_environments": (
         'SELECT json_agg(name ORDER BY name COLLATE "C")'  # noqa: S608 - constants
         f' FROM (SELECT name {_OF} AND name COLLATE "C" > $4 ORDER BY name COLLATE "C" LIMIT $5) AS page'
+    ),
+    "session_by_cookie": (
+        f"{SIGNED_IN} AND sessions.id = (SELECT session_id FROM session_cookies WHERE hash = $1)"  # noqa: S608 - constants
     ),
 }
 

@@ -1,42 +1,42 @@
-"""Web and CLI tokens, and the sessions they open. Only SHA-256 hashes are kept."""
+"""Web and CLI tokens. Only SHA-256 hashes are kept."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
 
 from aerodrome.store.database import Pool, transaction
 
 TOKEN_LIFETIME = timedelta(seconds=60)  # mwaa-spec 7.2
 # What expires later than this was made before the clock was set back: it would live on for as long as that took back.
 _LATEST = 2 * TOKEN_LIFETIME
+_MEMBERS = "environment_id, username, iam_identity, roles, reference, source_ip"
+# An environment that is being deleted lets nobody in: its row, and with it the token's, goes only when all else has.
+_NOT_LEAVING = "EXISTS (SELECT FROM environments WHERE id = environment_id AND status <> 'DELETING')"
 
 
 def digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 @dataclass(frozen=True, slots=True)
-class Redeemed:
-    """Whom a token stands for."""
+class Grant:
+    """Who asked for a token, and what for.
+
+    `reference` says which key, user or role that was (`identity.source`); `source_ip` where the call came from.
+    """
 
     environment_id: str
     username: str
     iam_identity: str
     roles: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSession:
-    """A signed-in browser or client."""
-
-    environment_id: str
-    username: str
-    iam_identity: str
-    roles: tuple[str, ...]
-    expires_at: datetime
+    reference: Mapping[str, Any]
+    source_ip: str
 
 
 class TokenStore:
@@ -45,73 +45,59 @@ class TokenStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(
-        self, token: str, kind: str, environment_id: str, username: str, iam_identity: str, roles: Sequence[str],
-        now: datetime,
-    ) -> None:  # fmt: skip
+    async def add(self, token: str, kind: str, grant: Grant, now: datetime) -> None:
+        """`kind` is `web` or `cli`."""
         async with transaction(self._pool) as connection:
             await connection.execute(
-                "INSERT INTO tokens (hash, kind, environment_id, username, iam_identity, roles, expires_at)"
-                " VALUES (%s,%s,%s,%s,%s,%s,%s)",
-                (digest(token), kind, environment_id, username, iam_identity, list(roles), now + TOKEN_LIFETIME),
-            )
-
-    async def redeem_web(self, token: str, now: datetime) -> Redeemed | None:
-        """Use a web token up: of two callers at the same instant one gets it."""
-        async with transaction(self._pool) as connection:
-            rows = await connection.execute(
-                "UPDATE tokens SET redeemed_at = %s WHERE hash = %s AND kind = 'web' AND redeemed_at IS NULL"
-                " AND expires_at > %s AND expires_at < %s RETURNING environment_id, username, iam_identity, roles",
-                (now, digest(token), now, now + _LATEST),
-            )
-            row = await rows.fetchone()
-        return None if row is None else Redeemed(**{**row, "roles": tuple(row["roles"])})
-
-    async def check_cli(self, token: str, now: datetime) -> Redeemed | None:
-        """Whom a CLI token stands for; it may be used again until it expires."""
-        async with transaction(self._pool) as connection:
-            rows = await connection.execute(
-                "SELECT environment_id, username, iam_identity, roles FROM tokens"
-                " WHERE hash = %s AND kind = 'cli' AND expires_at > %s AND expires_at < %s",
-                (digest(token), now, now + _LATEST),
-            )
-            row = await rows.fetchone()
-        return None if row is None else Redeemed(**{**row, "roles": tuple(row["roles"])})
-
-    async def remember_session(self, cookie_hash: str, session: StoredSession) -> None:
-        """Keep it. The same hash again replaces it, except that a revoked one stays revoked."""
-        async with transaction(self._pool) as connection:
-            await connection.execute(
-                "INSERT INTO sessions (hash, environment_id, username, iam_identity, roles, expires_at)"
-                " VALUES (%s,%s,%s,%s,%s,%s) ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at,"
-                " username = excluded.username, iam_identity = excluded.iam_identity, roles = excluded.roles",
+                f"INSERT INTO tokens (hash, kind, {_MEMBERS}, expires_at)"  # noqa: S608 - constants
+                " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
                 (
-                    cookie_hash,
-                    session.environment_id,
-                    session.username,
-                    session.iam_identity,
-                    list(session.roles),
-                    session.expires_at,
+                    digest(token),
+                    kind,
+                    grant.environment_id,
+                    grant.username,
+                    grant.iam_identity,
+                    list(grant.roles),
+                    Jsonb(dict(grant.reference)),
+                    grant.source_ip,
+                    now + TOKEN_LIFETIME,
                 ),
             )
 
-    async def session(self, cookie_hash: str, now: datetime) -> StoredSession | None:
-        """The session. None: unknown, expired or revoked."""
+    async def redeem_web(self, token: str, now: datetime) -> Grant | None:
+        """Use a web token up: of two callers at the same instant one gets it. None: unknown, used or expired."""
         async with transaction(self._pool) as connection:
             rows = await connection.execute(
-                "SELECT environment_id, username, iam_identity, roles, expires_at FROM sessions"
-                " WHERE hash = %s AND expires_at > %s AND NOT revoked",
-                (cookie_hash, now),
+                "UPDATE tokens SET redeemed_at = %s WHERE hash = %s AND kind = 'web'"  # noqa: S608 - constants
+                " AND redeemed_at IS NULL"
+                f" AND expires_at > %s AND expires_at < %s AND {_NOT_LEAVING} RETURNING {_MEMBERS}",
+                (now, digest(token), now, now + _LATEST),
             )
             row = await rows.fetchone()
-        return None if row is None else StoredSession(**{**row, "roles": tuple(row["roles"])})
+        return None if row is None else Grant(**{**row, "roles": tuple(row["roles"])})
 
-    async def revoke(self, cookie_hash: str) -> None:
+    async def check_cli(self, token: str, now: datetime) -> Grant | None:
+        """Whom a CLI token stands for; it may be used again until it expires."""
         async with transaction(self._pool) as connection:
-            await connection.execute("UPDATE sessions SET revoked = true WHERE hash = %s", (cookie_hash,))
+            rows = await connection.execute(
+                f"SELECT {_MEMBERS} FROM tokens"  # noqa: S608 - constants
+                f" WHERE hash = %s AND kind = 'cli' AND expires_at > %s AND expires_at < %s AND {_NOT_LEAVING}",
+                (digest(token), now, now + _LATEST),
+            )
+            row = await rows.fetchone()
+        return None if row is None else Grant(**{**row, "roles": tuple(row["roles"])})
+
+    async def forget(self, environment_ids: Collection[str], user: str | None = None) -> None:
+        """Tokens of these environments open nothing any more: all, or those of one user (`api.sessions.is_of`)."""
+        async with transaction(self._pool) as connection:
+            await connection.execute(
+                "DELETE FROM tokens WHERE environment_id = ANY(%(ids)s) AND (%(user)s::text IS NULL"
+                " OR %(user)s IN (username, iam_identity) OR iam_identity = 'user/' || %(user)s"
+                " OR starts_with(iam_identity, %(user)s || '/'))",
+                {"ids": list(environment_ids), "user": user},
+            )
 
     async def sweep(self, now: datetime) -> None:
-        """Forget what has expired."""
+        """Forget what expired a while ago: a sign-in that is under way asks for its token once more at its end."""
         async with transaction(self._pool) as connection:
-            await connection.execute("DELETE FROM tokens WHERE expires_at < %s", (now,))
-            await connection.execute("DELETE FROM sessions WHERE expires_at < %s", (now,))
+            await connection.execute("DELETE FROM tokens WHERE expires_at < %s", (now - 5 * TOKEN_LIFETIME,))

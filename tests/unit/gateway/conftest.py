@@ -66,7 +66,8 @@ class World:
         self.cli_tokens: dict[str, CliGrant] = {}
         self.checked = asyncio.Semaphore(0)  # released by every CLI token that is checked
         self.held: dict[str, Session] = {}
-        self.revoked: set[str] = set()
+        self.ended: set[str] = set()
+        self.token_revoked = False
         self.commands: list[tuple[str, list[str], float]] = []
         self.output: Output | Exception = Output(0, b"out\n", b"err\n")
         self.started = asyncio.Semaphore(0)  # released by every command that starts
@@ -84,19 +85,26 @@ class World:
         self.checked.release()
         return self.cli_tokens.get(token)
 
-    async def remember_session(
-        self, credential_hash: str, environment_id: str, principal: Principal, expires: datetime
-    ) -> None:
+    async def open_session(self, credential_hash: str, redeemed: Redeemed, expires: datetime) -> bool:
         assert len(credential_hash) == 64
-        self.held[credential_hash] = Session(environment_id, principal, expires)
+        if self.token_revoked:
+            return False
+        session_id = f"s{len(self.held)}"
+        self.held[credential_hash] = Session(session_id, redeemed.environment_id, redeemed.principal, expires)
+        return True
+
+    async def follow_session(self, credential_hash: str, session_id: str) -> None:
+        assert len(credential_hash) == 64
+        self.held[credential_hash] = next(each for each in self.held.values() if each.id == session_id)
 
     async def session(self, credential_hash: str) -> Session | None:
         if self.failure:
             raise self.failure
-        return None if credential_hash in self.revoked else self.held.get(credential_hash)
+        found = self.held.get(credential_hash)
+        return None if found is None or found.id in self.ended else found
 
-    async def revoke_session(self, credential_hash: str) -> None:
-        self.revoked.add(credential_hash)
+    async def end_session(self, session_id: str) -> None:
+        self.ended.add(session_id)
 
     async def identity_secret(self, environment_id: str) -> bytes:
         return SECRETS[environment_id]
@@ -112,9 +120,9 @@ class World:
     def sign_in(self, credential: str, environment_id: str = "aaa", hours: float = 12) -> str:
         """A session without the sign-in; returns the credential."""
         key = hashlib.sha256(credential.encode()).hexdigest()
-        self.held[key] = Session(
-            environment_id, Principal("u", ("Admin",), "user/u"), self.clock + timedelta(hours=hours)
-        )
+        expires = self.clock + timedelta(hours=hours)
+        session_id = f"s{len(self.held)}"
+        self.held[key] = Session(session_id, environment_id, Principal("u", ("Admin",), "user/u"), expires)
         return credential
 
 
