@@ -51,6 +51,7 @@ test: check ## everything: check, then the tests with real servers, then with re
 bench: $(VENV)/.dev ## measure against peers; ARGS=--quick for one round
 	@$(BIN)/python -m bench.create $(ARGS)
 	@$(BIN)/python -m bench.latency $(if $(findstring --quick,$(ARGS)),--quick)
+	@$(BIN)/python -m bench.auth $(if $(findstring --quick,$(ARGS)),--quick)
 	@$(BIN)/python -m bench.cli $(ARGS)
 	@$(BIN)/python -m bench.content $(ARGS)
 

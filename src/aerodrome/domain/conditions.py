@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from aerodrome.domain.patterns import Context, all_of, any_of, arn_matches, matches, negated, parse
@@ -156,13 +157,18 @@ def _binary(wanted: str, value: str, _: Context | None, __: bool | None) -> bool
 
 def _ip_address(wanted: str, value: str, _: Context | None, __: bool | None) -> bool | None:
     try:
-        network = ipaddress.ip_network(wanted, strict=False)
+        network = _network(wanted)
         address = ipaddress.ip_address(value)
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped and network.version == 4:
         address = address.ipv4_mapped
     return address in network
+
+
+@lru_cache(maxsize=256)
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text, strict=False)
 
 
 def _number(text: str) -> Decimal | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 
 Context = Mapping[str, tuple[str, ...]]  # condition keys in lower case, their values as text
 
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _DEFAULT = re.compile(r"\s*([^,]*?)\s*,\s*'([^']*)'\s*")
 _ARN_PARTS = 6
+_LONGEST_KEPT = 256  # characters
 
 
 class Wild(Enum):
@@ -59,16 +61,29 @@ def parse(text: str, variables: Context | None, *, wildcards: bool = True) -> Pa
 
     What is substituted is literal: a tag's value can't bring in a wildcard or one more part of an ARN.
     """
+    if variables is None or "${" not in text:
+        return _literal(text, wildcards) if len(text) > _LONGEST_KEPT else _kept(text, wildcards)
     pattern: list[str | Wild] = []
     position = 0
-    for match in _VARIABLE.finditer(text) if variables is not None else ():
+    for match in _VARIABLE.finditer(text):
         pattern += _literal(text[position : match.start()], wildcards)
-        value = _value(match.group(1), variables or {})
+        value = _value(match.group(1), variables)
         if value is None:
             return None
         pattern += value
         position = match.end()
     return pattern + _literal(text[position:], wildcards)
+
+
+# Policies say the same for every request. What is kept is bounded: they come from users.
+@lru_cache(maxsize=1024)
+def _kept(text: str, wildcards: bool) -> Pattern:
+    return _condensed(_literal(text, wildcards))
+
+
+def _condensed(pattern: list[str | Wild]) -> Pattern:
+    """A text, where it is nothing but that."""
+    return pattern if any(isinstance(sign, Wild) for sign in pattern) else "".join(map(str, pattern))
 
 
 def _literal(text: str, wildcards: bool) -> list[str | Wild]:
@@ -88,11 +103,15 @@ def _value(name: str, variables: Context) -> str | None:
 
 def matches(pattern: Pattern, text: str) -> bool:
     """Whether the whole text has the pattern's form."""
+    if isinstance(pattern, str):
+        return pattern == text
     at = star = mark = 0
     has_star = False
     position = 0
     while position < len(text):
         if at < len(pattern) and pattern[at] is Wild.MANY:
+            if at == len(pattern) - 1:
+                return True
             has_star, star, mark = True, at, position
             at += 1
         elif at < len(pattern) and _fits(pattern[at], text[position]):
@@ -120,14 +139,13 @@ def arn_matches(text: str, arn: str, variables: Context | None, missing: bool | 
     """
     if text and not text.strip("*"):
         return True
-    pattern = parse(text, variables)
-    if pattern is None:
+    parts = _parts(text, variables)
+    if parts is None:
         return missing
-    parts = _split(pattern)
     if len(parts) < _ARN_PARTS:
         if not _is_open(parts[-1]):
             return None
-        parts += [[Wild.MANY]] * (_ARN_PARTS - len(parts))
+        parts = [*parts, *[[Wild.MANY]] * (_ARN_PARTS - len(parts))]
     found = arn.split(":", _ARN_PARTS - 1)
     return len(found) == _ARN_PARTS and all(matches(part, text) for part, text in zip(parts, found, strict=True))
 
@@ -140,10 +158,9 @@ def resource_matches(text: str, arn: str, variables: Context | None, missing: bo
     """
     if text and not text.strip("*"):
         return True
-    pattern = parse(text, variables)
-    if pattern is None:
+    parts = _parts(text, variables)
+    if parts is None:
         return missing
-    parts = _split(pattern)
     if len(parts) < _ARN_PARTS and not any(map(_is_open, parts)):
         return None
     found = arn.split(":")
@@ -171,6 +188,19 @@ def _covers(last: Pattern, found: Sequence[str], start: int) -> bool:
 
 def _is_open(part: Pattern) -> bool:
     return bool(part) and part[-1] is Wild.MANY
+
+
+def _parts(text: str, variables: Context | None) -> Sequence[Pattern] | None:
+    """The parts of an ARN's pattern, six at most; None when a variable has no single value."""
+    if len(text) <= _LONGEST_KEPT and (variables is None or "${" not in text):
+        return _kept_parts(text)
+    pattern = parse(text, variables)
+    return None if pattern is None else _split(pattern)
+
+
+@lru_cache(maxsize=1024)
+def _kept_parts(text: str) -> Sequence[Pattern]:
+    return [_condensed(part) for part in _split(_literal(text, wildcards=True))]
 
 
 def _split(pattern: Pattern) -> list[list[str | Wild]]:

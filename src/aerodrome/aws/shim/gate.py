@@ -14,10 +14,11 @@ import re
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from . import tracking
+from . import strict, tracking
 from .journal import Journal, NotDurable
 from .pinned import Ministack
 
@@ -34,6 +35,7 @@ _READS = re.compile(r"(Get|List|Describe|Head|BatchGet|Query|Scan|Search|Lookup|
 _CHANGES_ALL_THE_SAME = frozenset({"GetSessionToken", "GetFederationToken", "GetWebIdentityToken", "GetShardIterator"})
 # A lost metric or log line, or a message seen again, is within these calls' contract.
 _SOON = frozenset({"PutMetricData", "PutLogEvents", "ReceiveMessage"})
+_BAD = frozenset({"InvalidArgument", "IncompleteBody", "MalformedTrailerError"})  # S3's refusals with 400
 _SHORT = 64 * 1024  # bytes of a body that is read for a stranger
 _SHORT_SECONDS = 10.0  # for such a body, in all
 _IDLE_SECONDS = 60.0  # between two pieces of a body whose key we know
@@ -86,6 +88,7 @@ class Gate:
             request.service, "", str(uuid.uuid4()), failure, request.headers
         )
         content = body if isinstance(body, bytes) else str(body).encode()
+        status = 400 if failure.code in _BAD else status
         lines = [(name.lower().encode("latin-1"), str(value).encode("latin-1")) for name, value in headers.items()]
         lines = [line for line in lines if line[0] != b"content-length"]
         lines += [(b"content-length", b"%d" % len(content)), (b"connection", b"close")]
@@ -231,11 +234,17 @@ class Request:
         self._parsed = parse(self.headers if self.in_header else self.query)
         if isinstance(self._parsed, tuple):
             return self.error(*self._parsed)
+        found = strict.find(self.scope.get("headers", []), self.query, self._signed_as, datetime.now(UTC))
+        if found is not None:
+            return self.error(*found)
         credential = self._credential(self._parsed.access_key_id, self._token())
         return credential if isinstance(credential, self._stack.evaluator.AuthError) else None
 
     def check_signature(self) -> Any:
         """The whole: None, or why not."""
+        found = strict.find_in_body(self.headers, self.body, None if self.version2 else self._signed_as)
+        if found is not None:
+            return self.error(*found)
         if self.version2:
             return self._check_version2()
         signature, sigv4 = self._parsed, self._stack.sigv4
@@ -266,6 +275,15 @@ class Request:
         return None if failure is None else self.error(*failure)
 
     @property
+    def _signed_as(self) -> strict.Signed:
+        """What the parsed signature says of itself, and what its parser drops."""
+        found = re.search(r"Credential=([^,\s]*)", self.authorization)
+        credential = (found[1] if found else "") if self.in_header else self._value("X-Amz-Credential")
+        names = self._parsed.signed_headers.split(";")
+        terminator = credential.rpartition("/")[2]
+        return strict.Signed(self._parsed.service, terminator, names, self._parsed.amz_date, self.in_query)
+
+    @property
     def _raw_path(self) -> str:
         raw: bytes = self.scope.get("raw_path") or quote(self.path).encode()
         return raw.decode("latin-1")
@@ -279,7 +297,7 @@ class Request:
 
     def _expired(self, signature: Any) -> tuple[str, str] | None:
         expires = self._value("X-Amz-Expires")
-        if not expires.isdigit() or int(expires) > _LONGEST_LIFE:
+        if not (expires.isascii() and expires.isdecimal()) or len(expires) > 6 or int(expires) > _LONGEST_LIFE:
             return "AuthorizationQueryParametersError", "X-Amz-Expires must be a number of seconds, a week at most."
         try:
             expired = self._stack.sigv4.presigned_request_is_expired(signature.amz_date, expires)
