@@ -86,7 +86,9 @@ class Forwarder:
             return
         await answer(scope, receive, send)
 
-    async def _pass_back(self, response: httpcore.Response, own: str, host: str, on_answer: OnAnswer, send: Send) -> None:
+    async def _pass_back(
+        self, response: httpcore.Response, own: str, host: str, on_answer: OnAnswer, send: Send
+    ) -> None:
         try:
             headers = relocated(towards_client(response.headers), own, host)
             await on_answer(headers)

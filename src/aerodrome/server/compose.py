@@ -18,7 +18,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from aerodrome import pki
 from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
@@ -42,7 +41,7 @@ from aerodrome.domain.versions import DEFAULT_VERSION
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
-from aerodrome.gateway.ports import Backstage, Opening
+from aerodrome.gateway.ports import Backstage
 from aerodrome.identity import Verifier
 from aerodrome.identity.standing import Standing
 from aerodrome.layout import Layout
@@ -60,7 +59,7 @@ from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
 from aerodrome.server.own_identity import roles, service_identity
 from aerodrome.server.reception import Reception
-from aerodrome.server.security_groups import SecurityGroups
+from aerodrome.server.web_servers import open_gateway, renew
 from aerodrome.server.world import (
     BucketContent,
     CustomerEndpoints,
@@ -74,7 +73,6 @@ from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
-from aerodrome.store.ingress import IngressStore
 from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
@@ -88,7 +86,6 @@ from aerodrome.wire import Wire
 log = logging.getLogger(__name__)
 
 _SWEEP = 300.0  # seconds between two sweeps of expired tokens
-_RENEWAL = 600.0  # seconds between two looks at the certificates of shared listeners
 _DRAINING = 2.0  # seconds between two looks whether we may start things again
 _THREADS = 32  # for library calls that block: one slow S3 must not use them all up
 _GRACE = 5.0  # seconds that requests under way get at a stop
@@ -158,23 +155,12 @@ async def compose(
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
         principals, sts = await callers(layout, installation, pool, vault, cloud, now)
-        by_name, private_port = installation.web_host == "name", installation.private_port
-        door = Door(store, backend, planner, by_address=not by_name, private_port=private_port)
+        private_port = installation.private_port
+        by_address = installation.web_host == "address"
+        door = Door(store, backend, planner, by_address=by_address, private_port=private_port)
         reception = Reception(store, tokens, signed_in, Standing(principals, now), sessions, now)
-        groups = SecurityGroups(
-            network, IngressStore(working_pool), port=private_port, interval=settings.security_group_interval
-        )
-        stack.push_async_callback(groups.close)
-
-        gateway = Gateway(
-            port=installation.gateway_port,
-            bind=installation.gateway_bind if by_name else None,
-            private=Opening(private_port, installation.private_bind if by_name else None, groups),
-            certificate=pki.Certificates(layout, settings.tls_certificate, settings.tls_key),
-            backstage=Backstage(reception, reception, door, now),
-        )
-        await gateway.start()
-        stack.push_async_callback(gateway.stop)
+        backstage = Backstage(reception, reception, door, now)
+        gateway, groups = await open_gateway(stack, layout, installation, settings, network, working_pool, backstage)
         sync = ContentSync(layout)
         stack.callback(sync.close)
         content = ContentLoop(
@@ -295,7 +281,7 @@ async def run(
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
             asyncio.create_task(_sweep(plane), name="sweep"),
-            asyncio.create_task(_renew(plane.gateway), name="renew"),
+            asyncio.create_task(renew(plane.gateway), name="renew"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
         gc.collect()
@@ -353,16 +339,6 @@ async def _sweep(plane: ControlPlane) -> None:
             await plane.keys.sweep(now())
             await plane.events.prune()
         await asyncio.sleep(_SWEEP)
-
-
-async def _renew(gateway: Gateway) -> None:
-    """Certificates of the shared listeners; those of environments are looked at on every pass."""
-    while True:
-        await asyncio.sleep(_RENEWAL)
-        try:
-            await gateway.start()
-        except Temporary as error:
-            log.warning("Certificates can't be renewed now: %s", error)
 
 
 def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str]) -> Site:
