@@ -35,6 +35,7 @@ class Control:
             "resolve": self._resolve,
             "assume_role": self._assume_role,
             "assume_service_role": self._assume_service_role,
+            "has_service_role": self._has_service_role,
             "flush": self._flush,
             "ensure_admin": self._ensure_admin,
         }
@@ -96,6 +97,9 @@ class Control:
         credentials = self._principals.assume_service_role(str(request["account"]), str(request["session_name"]))
         await self._journal.durable_services("iam", "sts")
         return {"credentials": credentials}
+
+    async def _has_service_role(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"there": self._principals.has_service_role(str(request["account"]))}
 
     async def _flush(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         await self._journal.flush()
