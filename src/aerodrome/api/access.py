@@ -11,6 +11,8 @@ from aerodrome.domain.lifecycle import refusal
 from aerodrome.domain.policy import authorise, decide, request_context, roles_allowed
 from aerodrome.errors import ApiError, access_denied, not_found, validation_error
 
+_SERVICE = "airflow.amazonaws.com"
+
 
 def key_of(call: Call, name: str) -> EnvironmentKey:
     """Region, and with it the partition, from the signature's scope; account from the principal."""
@@ -32,8 +34,21 @@ def request_tag_keys(tags: Mapping[str, str]) -> dict[str, object]:
 
 def authorise_pass_role(context: Context, call: Call, role_arn: str, key: EnvironmentKey) -> None:
     """Raises ApiError: the caller may not hand this role to the service for that environment."""
-    passed = {"iam:PassedToService": "airflow.amazonaws.com", "iam:AssociatedResourceArn": key.arn}
+    passed = {"iam:PassedToService": _SERVICE, "iam:AssociatedResourceArn": key.arn}
     authorise(call.caller, "iam:PassRole", role_arn, {**context_keys(context, call), **passed})
+
+
+async def authorise_service_role(context: Context, call: Call, key: EnvironmentKey) -> None:
+    """The service-linked role is made for the first environment that needs it, if its creator may make it.
+
+    Raises:
+        ApiError: the caller may not, and the role isn't there yet (mwaa-spec 8).
+    """
+    if context.has_service_role is None or await context.has_service_role(key.account):
+        return
+    arn = f"arn:{key.partition}:iam::{key.account}:role/aws-service-role/{_SERVICE}/AWSServiceRoleForAmazonMWAA"
+    asked = {**context_keys(context, call), "iam:AWSServiceName": _SERVICE}
+    authorise(call.caller, "iam:CreateServiceLinkedRole", arn, asked)
 
 
 async def authorised(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -57,6 +57,8 @@ class Context:
     gateway_port: int
     web_host: str  # "name" or "address"
     strict: bool
+    # Account -> whether the service-linked role is there; None where the account's IAM isn't ours.
+    has_service_role: Callable[[str], Awaitable[bool]] | None = None
     list_readable_only: bool = False  # whether ListEnvironments leaves out what the caller may not GetEnvironment
     private_port: int = HTTPS_PORT  # of private web servers
     web_domain: str = DOMAIN  # of host names

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from aerodrome.api import paging, rest
 from aerodrome.api.access import (
     authorise_pass_role,
+    authorise_service_role,
     authorised,
     check_status,
     context_keys,
@@ -55,6 +56,8 @@ async def create_environment(context: Context, call: Call) -> Output:
         raise _duplicate(key)
     role_arn = members["ExecutionRoleArn"]
     authorise_pass_role(context, call, role_arn, key)
+    if members["EndpointManagement"] == "CUSTOMER":
+        await authorise_service_role(context, call, key)
     credentials = await assume(context, role_arn, key)
     await check_bucket(context, credentials, members, key.region)
     members |= await resolve_versions(context, credentials, members, key.region)

@@ -115,6 +115,14 @@ class CloudSocket:
         answer = await self._ask("assume_service_role", account=account, session_name="aerodrome")
         return _credentials(answer["credentials"])
 
+    async def has_service_role(self, account: str) -> bool:
+        """Whether that role is there already, in the account.
+
+        Raises:
+            Temporary: the cloud doesn't answer.
+        """
+        return bool((await self._ask("has_service_role", account=account))["there"])
+
     async def flush(self) -> None:
         """Wait until all state is on disk.
 

@@ -219,6 +219,7 @@ async def compose(
             gateway_port=installation.gateway_port,
             web_host=installation.web_host,
             strict=settings.strict,
+            has_service_role=None if "STS" in endpoints else cloud.has_service_role,
             list_readable_only=settings.list_readable_only,
             private_port=private_port,
             web_domain=settings.web_domain,

@@ -80,9 +80,13 @@ async def test_the_service_linked_role_may_look_and_nothing_else(shared_cloud: R
 
 
 async def test_a_role_that_somebody_removed_is_made_again(cloud: RunningCloud) -> None:
+    assert not await cloud.socket.has_service_role(ACCOUNT)
     await cloud.socket.assume_service_role(ACCOUNT)
+    assert await cloud.socket.has_service_role(ACCOUNT)
+    assert not await cloud.socket.has_service_role("200000000002")
     iam = cloud.client("iam")
     iam.delete_service_linked_role(RoleName="AWSServiceRoleForAmazonMWAA")
+    assert not await cloud.socket.has_service_role(ACCOUNT)
     found = await cloud.socket.assume_service_role(ACCOUNT)
     cloud.kill()
     cloud.start()

@@ -124,6 +124,31 @@ async def test_passing_the_execution_role_is_asked_for_as_aws_does(house: House)
     assert (await house.call("create_environment", key="passes", Name="demo", **GIVEN))["Arn"] == ARN
 
 
+async def test_who_creates_the_first_environment_with_endpoints_of_its_own_may_make_the_service_linked_role(
+    pool: Pool,
+) -> None:
+    there = False
+
+    async def has_service_role(account: str) -> bool:
+        assert account == ACCOUNT
+        return there
+
+    role = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/airflow.amazonaws.com/AWSServiceRoleForAmazonMWAA"
+    creates = [allow("airflow:CreateEnvironment", "iam:PassRole")]
+    makes = allow(
+        "iam:CreateServiceLinkedRole", resource=role, StringEquals={"iam:AWSServiceName": "airflow.amazonaws.com"}
+    )
+    own = {**GIVEN, "EndpointManagement": "CUSTOMER"}
+    async with open_house(pool, has_service_role=has_service_role) as house:
+        house.account.policies |= {"creates": creates, "makes": [*creates, makes]}
+        refusal = await house.refused("create_environment", key="creates", Name="a", **own)
+        assert f"not authorized to perform: iam:CreateServiceLinkedRole on resource: {role} because" in said(refusal)
+        await house.call("create_environment", key="creates", Name="needs-none", **GIVEN)
+        await house.call("create_environment", key="makes", Name="a", **own)
+        there = True
+        await house.call("create_environment", key="creates", Name="b", **own)
+
+
 async def test_a_setting_narrows_the_list_to_what_the_caller_may_get(pool: Pool) -> None:
     async with open_house(pool, list_readable_only=True) as house:
         for name, team in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "y"), ("e", "x"), ("f", "y"), ("g", "x")):

@@ -196,7 +196,7 @@ def test_wildcards_match_what_a_regular_expression_says(examples: int) -> None:
     hold(examples, law, TEXT, TEXT)
 
 
-PART = st.text(alphabet="ab*?", max_size=3)
+PART = st.sampled_from(["", "a", "b", "*", "a*", "*b", "?", "a?"])
 
 
 @many
@@ -217,10 +217,12 @@ def test_arns_match_what_a_regular_expression_says(examples: int) -> None:
         own = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": pattern}}
         expected = re.fullmatch(regular(parts, spans=True), arn) is not None
         assert evaluate([own], "airflow:GetEnvironment", arn).allowed is expected
+        if len(parts) < 6:
+            return
         like = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"ArnLike": {"k": pattern}}}
         expected = re.fullmatch(regular(parts, spans=False), arn) is not None
         assert evaluate([{"Statement": like}], "airflow:GetEnvironment", "*", {"k": arn}).allowed is expected
 
-    patterns = st.lists(PART, min_size=6, max_size=6)
-    arns = st.lists(st.text(alphabet="ab", max_size=2), min_size=6, max_size=8)
+    patterns = st.lists(PART, min_size=3, max_size=6)
+    arns = st.lists(st.sampled_from(["", "a", "b", "ab"]), min_size=6, max_size=8)
     hold(examples, law, patterns, arns)

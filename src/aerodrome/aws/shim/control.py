@@ -36,6 +36,7 @@ class Control:
             "standing": self._standing,
             "assume_role": self._assume_role,
             "assume_service_role": self._assume_service_role,
+            "has_service_role": self._has_service_role,
             "flush": self._flush,
             "ensure_admin": self._ensure_admin,
             "forget_key": self._forget_key,
@@ -102,6 +103,9 @@ class Control:
         credentials = self._principals.assume_service_role(str(request["account"]), str(request["session_name"]))
         await self._journal.durable_services("iam", "sts")
         return {"credentials": credentials}
+
+    async def _has_service_role(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"there": self._principals.has_service_role(str(request["account"]))}
 
     async def _flush(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         await self._journal.flush()

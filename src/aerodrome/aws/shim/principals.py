@@ -146,6 +146,9 @@ class Principals:
         role_arn = service_role.ensure(self._stack, account, self._region)
         return self.assume_role(role_arn, session_name, 3600, service_role.SERVICE, None)
 
+    def has_service_role(self, account: str) -> bool:
+        return service_role.is_there(self._stack, account, self._region)
+
     def ensure_admin(self, user: str, access_key: str, secret_key: str, account: str) -> None:
         """Raises:
         Denied: the key can't be one (its id is another account's, or reserved).

@@ -32,6 +32,12 @@ _POLICY = {
 }
 
 
+def is_there(stack: Ministack, account: str, region: str) -> bool:
+    """Whether the account has the role already."""
+    with stack.responses.request_scope(account, region):
+        return _NAME in stack.iam._roles
+
+
 def ensure(stack: Ministack, account: str, region: str) -> str:
     """The role's ARN. As on AWS it is made in the account when the service first needs it."""
     iam = stack.iam
