@@ -13,7 +13,8 @@ from psycopg import sql
 from aerodrome.domain.iam import ADMINISTRATOR, Kind, Who
 from aerodrome.domain.policy import decide
 from aerodrome.domain.principal import PrincipalReference
-from aerodrome.errors import ApiError, Permanent
+from aerodrome.errors import ApiError, Permanent, Temporary
+from aerodrome.store import identities
 from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.callers import TablePrincipals
 from aerodrome.store.database import Pool
@@ -136,6 +137,32 @@ async def test_two_at_once_get_no_third_key(table: Table) -> None:
     made = await asyncio.gather(*(table.keys.create("alice") for _ in range(6)), return_exceptions=True)
     assert sum(not isinstance(each, BaseException) for each in made) == 2
     assert len(await table.keys.listed("alice")) == 2
+
+
+async def test_a_writer_that_hangs_holds_up_the_others_for_a_moment_only(
+    table: Table, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_HANGING", 300)
+
+    async def hang() -> None:
+        async with identities.changing(pool) as connection:
+            await connection.execute("INSERT INTO identities (id, kind, name) VALUES ('AIDAHALF', 'user', 'half')")
+            async with asyncio.timeout(60):
+                await table.identities.create(ALICE)
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(Temporary, match="undone"):
+        await hang()
+    assert [each.name for each in await table.identities.listed(Kind.USER)] == ["alice"]
+
+
+async def test_who_waits_too_long_for_other_writers_is_told(
+    table: Table, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_WAITING", 100)
+    async with identities.changing(pool):
+        with pytest.raises(Temporary):
+            await table.identities.create(ALICE)
 
 
 async def test_strangers_and_tokens_that_are_not_theirs(table: Table) -> None:
