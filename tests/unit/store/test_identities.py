@@ -30,7 +30,9 @@ ANY = "arn:aws:airflow:eu-west-1:100000000001:environment/demo"
 
 async def may(table: Table, key_id: str, action: str = GET, token: str | None = None) -> bool:
     found = await table.principals.resolve(key_id, token)
-    return found is not None and found.principal is not None and decide(found.principal, action, ANY).allowed
+    if found is None or not found.active or found.principal is None:
+        return False
+    return decide(found.principal, action, ANY).allowed
 
 
 async def refused(code: str, awaited: Any) -> str:
@@ -346,6 +348,7 @@ async def test_the_administrator_is_always_there(table: Table) -> None:
     await table.policies.detach(who, "AdministratorAccess")
     assert not await may(table, "AKIAADMIN")
     await table.keys.set_active("AKIAADMIN", active=False)
+    assert not await may(table, "AKIAADMIN")
     await table.keys.ensure_administrator(lambda: ("AKIAADMIN", "one"))
     assert await may(table, "AKIAADMIN")
     await table.keys.ensure_administrator(lambda: ("AKIANEXT", "two"))
