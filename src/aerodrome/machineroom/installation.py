@@ -27,7 +27,7 @@ class Installation:
     web_host: str  # "name" or "address", never "auto": decided at the first `up`
     postgres_password: str
     valkey_password: str
-    admin_access_key: str  # of the generated administrator, an IAM user of the embedded cloud
+    admin_access_key: str  # of the generated administrator (`administrator`)
     admin_secret_key: str
     supervisor_password: str
     external_postgres_url: str | None = None

@@ -16,6 +16,7 @@ from psycopg.types.json import Json, Jsonb
 from aerodrome.domain import iam
 from aerodrome.domain.iam import Kind, Who
 from aerodrome.domain.policy_documents import trust_policy
+from aerodrome.errors import Temporary
 from aerodrome.store.database import Pool, transaction
 from aerodrome.store.new_keys import new_id
 
@@ -41,16 +42,28 @@ class Identity:
     keys: tuple[str, ...]  # ids of access keys
 
 
+# One writer waits for the other; one that hangs in the middle is put an end to, by the server.
+_HANGING, _WAITING = 10_000, 20_000  # milliseconds
+
+
 @asynccontextmanager
 async def changing(pool: Pool) -> AsyncIterator[Connection]:
     """One transaction that changes who may do what. One at a time, so that limits hold among writers.
 
     Raises:
-        Temporary: the database is away.
+        Temporary: the database is away, or other writers took too long.
     """
-    async with transaction(pool) as connection:
-        await connection.execute("UPDATE identity_revision SET revision = revision + 1")
-        yield connection
+    try:
+        async with transaction(pool) as connection:
+            await connection.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true),"
+                " set_config('lock_timeout', %s, true)",
+                (str(_HANGING), str(_WAITING)),
+            )
+            await connection.execute("UPDATE identity_revision SET revision = revision + 1")
+            yield connection
+    except psycopg.errors.IdleInTransactionSessionTimeout as error:
+        raise Temporary("This took too long in the middle of a change, which was undone; try again.") from error
 
 
 async def id_of(connection: Connection, who: Who) -> str:

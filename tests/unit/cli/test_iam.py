@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -180,15 +179,3 @@ def test_a_database_that_is_away_is_told(home: Layout, installation: Installatio
     result = RUNNER.invoke(iam_app, ["list-users"])
     assert isinstance(result.exception, Temporary)
     assert "aerodrome up" in str(result.exception)
-
-
-def test_what_was_cut_short_left_nothing(home: Layout, own_postgres: str) -> None:
-    """A writer that dies in the middle: what it had written is gone, and nobody waits for it."""
-    iam("create-user", "alice")
-    before = read("get-user", "alice")
-    with psycopg.connect(f"{own_postgres}/aerodrome") as dying:
-        dying.execute("UPDATE identity_revision SET revision = revision + 1")
-        dying.execute("INSERT INTO access_keys VALUES ('AKIAHALF', %s, 'x')", (before["UserId"],))
-        dying.rollback()
-    assert read("get-user", "alice") == before
-    iam("create-access-key", "alice")

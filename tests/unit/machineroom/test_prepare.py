@@ -44,6 +44,14 @@ async def test_it_is_never_made_again(layout: Layout) -> None:
     assert (layout.installation_file.stat().st_mtime_ns, layout.installation_file.stat().st_ino) == before
 
 
+async def test_where_callers_come_from_is_remembered_until_it_is_said_anew(layout: Layout) -> None:
+    found = []
+    for identity in (None, "table", None, "embedded", None):
+        found.append((await prepare.prepare(layout, replace(WANTED, identity=identity))).installation.identity)
+        assert installation.load(layout).identity == found[-1]
+    assert found == ["embedded", "table", "table", "embedded", "embedded"]
+
+
 async def test_two_installations_differ(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -13,7 +13,8 @@ from psycopg import sql
 from aerodrome.domain.iam import ADMINISTRATOR, Kind, Who
 from aerodrome.domain.policy import decide
 from aerodrome.domain.principal import PrincipalReference
-from aerodrome.errors import ApiError, Permanent
+from aerodrome.errors import ApiError, Permanent, Temporary
+from aerodrome.store import identities
 from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.callers import TablePrincipals
 from aerodrome.store.database import Pool
@@ -29,7 +30,9 @@ ANY = "arn:aws:airflow:eu-west-1:100000000001:environment/demo"
 
 async def may(table: Table, key_id: str, action: str = GET, token: str | None = None) -> bool:
     found = await table.principals.resolve(key_id, token)
-    return found is not None and found.principal is not None and decide(found.principal, action, ANY).allowed
+    if found is None or not found.active or found.principal is None:
+        return False
+    return decide(found.principal, action, ANY).allowed
 
 
 async def refused(code: str, awaited: Any) -> str:
@@ -136,6 +139,32 @@ async def test_two_at_once_get_no_third_key(table: Table) -> None:
     made = await asyncio.gather(*(table.keys.create("alice") for _ in range(6)), return_exceptions=True)
     assert sum(not isinstance(each, BaseException) for each in made) == 2
     assert len(await table.keys.listed("alice")) == 2
+
+
+async def test_a_writer_that_hangs_holds_up_the_others_for_a_moment_only(
+    table: Table, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_HANGING", 300)
+
+    async def hang() -> None:
+        async with identities.changing(pool) as connection:
+            await connection.execute("INSERT INTO identities (id, kind, name) VALUES ('AIDAHALF', 'user', 'half')")
+            async with asyncio.timeout(60):
+                await table.identities.create(ALICE)
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(Temporary, match="undone"):
+        await hang()
+    assert [each.name for each in await table.identities.listed(Kind.USER)] == ["alice"]
+
+
+async def test_who_waits_too_long_for_other_writers_is_told(
+    table: Table, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_WAITING", 100)
+    async with identities.changing(pool):
+        with pytest.raises(Temporary):
+            await table.identities.create(ALICE)
 
 
 async def test_strangers_and_tokens_that_are_not_theirs(table: Table) -> None:
@@ -319,6 +348,7 @@ async def test_the_administrator_is_always_there(table: Table) -> None:
     await table.policies.detach(who, "AdministratorAccess")
     assert not await may(table, "AKIAADMIN")
     await table.keys.set_active("AKIAADMIN", active=False)
+    assert not await may(table, "AKIAADMIN")
     await table.keys.ensure_administrator(lambda: ("AKIAADMIN", "one"))
     assert await may(table, "AKIAADMIN")
     await table.keys.ensure_administrator(lambda: ("AKIANEXT", "two"))
