@@ -44,7 +44,7 @@ def show() -> None:
     installation, authority = load(layout), stores.authority(layout)
     out.print(f"Local authority  {stores.name_of(authority)}, until {authority.not_valid_after_utc:%Y-%m-%d}")
     out.print(f"  {layout.ca_certificate}", markup=False)
-    out.print(f"  SHA-256 {stores.fingerprint(authority)}", markup=False, soft_wrap=True)
+    out.print(f"  SHA-256 {stores.fingerprint(authority)}", markup=False, emoji=False, soft_wrap=True)
     for pair in pki.pairs(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else ():
         try:
             _, leaf = pair.read(datetime.now(UTC))
@@ -132,4 +132,4 @@ def trust(
         f"Chrome:  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Aerodrome -i {place}",
         'Programs in a shell:  eval "$(aerodrome shell-env)"',
     ):
-        err.print(line, markup=False, soft_wrap=True)
+        err.print(line, markup=False, emoji=False, soft_wrap=True)

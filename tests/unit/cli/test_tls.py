@@ -89,11 +89,18 @@ def test_without_the_right_to_it_says_how(layout: Layout, store: trust.Store, mo
     assert Path(place).exists()
 
 
-def test_it_prints_the_authority_and_how_to_trust_it(layout: Layout) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fingerprint with `:CD:` in it, which a terminal's library takes for a picture of a disc."""
+    monkeypatch.setattr(trust, "fingerprint", lambda _: "DF:CD:B3")
+    return "SHA-256 DF:CD:B3"
+
+
+def test_it_prints_the_authority_and_how_to_trust_it(layout: Layout, told: str) -> None:
     done = CliRunner().invoke(app, ["tls", "trust"])
     assert done.exit_code == 0
     assert layout.ca_certificate.read_text() in done.stdout
-    assert trust.fingerprint(trust.authority(layout)) in done.stderr
+    assert told in done.stderr
     assert "update-ca-certificates" in done.stderr
     assert str(layout.ca_certificate) in done.stderr
 
@@ -105,7 +112,11 @@ def test_before_the_first_up_there_is_none(installation: Installation) -> None:
 
 
 def test_it_shows_what_every_host_answers_with(
-    layout: Layout, installation: Installation, serve_app: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    layout: Layout,
+    installation: Installation,
+    serve_app: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    told: str,
 ) -> None:
     chain, _ = pki.issue(layout, [], ["127.0.0.1"])
     host = f"127.0.0.1:{serve_app(Starlette(), certificate=chain)}"
@@ -125,6 +136,7 @@ def test_it_shows_what_every_host_answers_with(
     monkeypatch.setenv("AERODROME_TLS_CERTIFICATE", str(own))
     done = CliRunner().invoke(app, ["tls"])
     assert done.exit_code == 0, done.exception
+    assert told in done.stdout
     issued = tls.served(installation, host)
     (answered,) = (line for line in done.stdout.splitlines() if host in line)
     assert trust.name_of(trust.authority(layout)) in answered
