@@ -17,6 +17,7 @@ from rich.table import Table
 from aerodrome import pki
 from aerodrome.cli.output import err, out
 from aerodrome.domain.web_server import is_private
+from aerodrome.errors import Permanent
 from aerodrome.gateway.hosts import split_host
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, load
@@ -43,9 +44,13 @@ def show() -> None:
     installation, authority = load(layout), stores.authority(layout)
     out.print(f"Local authority  {stores.name_of(authority)}, until {authority.not_valid_after_utc:%Y-%m-%d}")
     out.print(f"  {layout.ca_certificate}", markup=False)
-    out.print(f"  SHA-256 {stores.fingerprint(authority)}", markup=False, soft_wrap=True)
+    out.print(f"  SHA-256 {stores.fingerprint(authority)}", markup=False, emoji=False, soft_wrap=True)
     for pair in pki.pairs(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else ():
-        _, leaf = pair.read(datetime.now(UTC))
+        try:
+            _, leaf = pair.read(datetime.now(UTC))
+        except Permanent as error:
+            err.print(f"Yours  {error}", style="red", markup=False)
+            continue
         until = f"until {leaf.not_valid_after_utc:%Y-%m-%d}"
         out.print(f"Yours  {pair.chain}: {', '.join(sorted(pki.names_in(leaf)))}, {until}", markup=False)
     from aerodrome.machineroom import status  # here: it brings the database's client
@@ -127,4 +132,4 @@ def trust(
         f"Chrome:  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Aerodrome -i {place}",
         'Programs in a shell:  eval "$(aerodrome shell-env)"',
     ):
-        err.print(line, markup=False, soft_wrap=True)
+        err.print(line, markup=False, emoji=False, soft_wrap=True)

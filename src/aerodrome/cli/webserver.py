@@ -53,9 +53,10 @@ def run_command(connection: Connection, name: str, words: Sequence[str]) -> Comm
             url = f"https://{address}/aws_mwaa/cli"
             answer = http.post(url, headers=headers, content=shlex.join(words), extensions=extensions)
     except httpx.TransportError as error:
-        raise Temporary(
-            f"The web server of {name} doesn't answer at https://{host}/ ({error}). Try again in a moment."
-        ) from error
+        todo = "Try again in a moment."
+        if is_private(host.partition(":")[0]):
+            todo = "It is private: its security groups must let this machine in. " + todo
+        raise Temporary(f"The web server of {name} doesn't answer at https://{host}/ ({error}). {todo}") from error
     try:
         body = answer.json()
         stdout, stderr = base64.b64decode(body["stdout"]), base64.b64decode(body["stderr"])

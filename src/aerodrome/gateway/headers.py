@@ -147,8 +147,10 @@ def towards_client(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, 
     return [(name, value) for name, value in lowered if name not in dropped]
 
 
-def relocated(headers: Iterable[tuple[bytes, bytes]], own: str, host: str) -> list[tuple[bytes, bytes]]:
+def relocated(headers: list[tuple[bytes, bytes]], own: str, host: str) -> list[tuple[bytes, bytes]]:
     """`Location`s that lead to the host that Airflow takes for its own lead to the one that was asked for instead."""
+    if own == host or not values(headers, b"location"):
+        return headers
     wrong, right = f"https://{own}".encode("latin-1"), f"https://{host}".encode("latin-1")
     return [
         (name, right + value[len(wrong) :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,18 +76,31 @@ def test_a_program_that_fails_is_named(layout: Layout, store: trust.Store, tmp_p
     assert failed.value.detail == "no\n"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="only root may write everywhere: for everybody else")
-def test_without_the_right_to_it_says_how(layout: Layout, store: trust.Store) -> None:
-    store.folder.chmod(0o500)
-    with pytest.raises(Permanent, match="Run as root"):
-        trust.install(layout, [store])
+def test_without_the_right_to_it_says_how(layout: Layout, store: trust.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError  # what everybody but root gets there
+
+    (place,) = trust.install(layout, [store])
+    monkeypatch.setattr(shutil, "copyfile", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    for change, option in ((trust.install, "--install"), (trust.remove, "--remove")):
+        with pytest.raises(Permanent, match=f"Run as root.* tls trust {option}"):
+            change(layout, [store])
+    assert Path(place).exists()
 
 
-def test_it_prints_the_authority_and_how_to_trust_it(layout: Layout) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fingerprint with `:CD:` in it, which a terminal's library takes for a picture of a disc."""
+    monkeypatch.setattr(trust, "fingerprint", lambda _: "DF:CD:B3")
+    return "SHA-256 DF:CD:B3"
+
+
+def test_it_prints_the_authority_and_how_to_trust_it(layout: Layout, told: str) -> None:
     done = CliRunner().invoke(app, ["tls", "trust"])
     assert done.exit_code == 0
     assert layout.ca_certificate.read_text() in done.stdout
-    assert trust.fingerprint(trust.authority(layout)) in done.stderr
+    assert told in done.stderr
     assert "update-ca-certificates" in done.stderr
     assert str(layout.ca_certificate) in done.stderr
 
@@ -98,7 +112,11 @@ def test_before_the_first_up_there_is_none(installation: Installation) -> None:
 
 
 def test_it_shows_what_every_host_answers_with(
-    layout: Layout, installation: Installation, serve_app: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    layout: Layout,
+    installation: Installation,
+    serve_app: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    told: str,
 ) -> None:
     chain, _ = pki.issue(layout, [], ["127.0.0.1"])
     host = f"127.0.0.1:{serve_app(Starlette(), certificate=chain)}"
@@ -108,11 +126,22 @@ def test_it_shows_what_every_host_answers_with(
 
     monkeypatch.setattr(status, "environments", environments)
     monkeypatch.setattr(tls.out, "_width", 200)
+    monkeypatch.setattr(tls.err, "_width", 200)
+    own = layout.home / "own"
+    own.mkdir()
+    (own / "good.crt").write_bytes(chain.read_bytes())
+    (own / "good.key").write_bytes(chain.read_bytes())
+    (own / "torn.crt").write_text("torn")
+    (own / "torn.key").write_text("torn")
+    monkeypatch.setenv("AERODROME_TLS_CERTIFICATE", str(own))
     done = CliRunner().invoke(app, ["tls"])
     assert done.exit_code == 0, done.exception
+    assert told in done.stdout
     issued = tls.served(installation, host)
     (answered,) = (line for line in done.stdout.splitlines() if host in line)
     assert trust.name_of(trust.authority(layout)) in answered
     assert f"{issued.not_valid_after_utc:%Y-%m-%d}" in answered
+    assert f"{own}/good.crt: 127.0.0.1, until" in done.stdout
+    assert f"{own}/torn.crt holds no certificate" in done.stderr
     (silent,) = (line for line in done.stdout.splitlines() if "127.0.0.1:1 " in line)
     assert "doesn't answer from here" in silent

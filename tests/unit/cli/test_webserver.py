@@ -104,3 +104,20 @@ def test_a_private_host_is_looked_for_where_private_ones_are(
     installation = replace(connection.installation, gateway_bind="0.0.0.0", private_bind="::")  # noqa: S104
     way = _way(replace(connection, installation=installation), f"{name}:8443")
     assert way == (address, {"sni_hostname": name})
+
+
+def test_who_is_not_let_in_to_a_private_one_hears_of_security_groups(installation: Installation) -> None:
+    """In vain: whoever a group refuses is closed without a word."""
+    connection = connect()
+    host = "127.84.0.1:1"
+
+    class Mwaa:
+        def create_cli_token(self, Name: str) -> dict[str, str]:  # noqa: N803 - boto3's name
+            return {"CliToken": "secret", "WebServerHostname": host}
+
+    connection.layout.pki.mkdir()
+    pki.ensure_authority(connection.layout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "client", lambda *_: Mwaa())
+        with pytest.raises(Temporary, match=r"127\.84\.0\.1:1/ .*security groups must let this machine in"):
+            run_command(connection, "demo", ["version"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aerodrome.domain.ingress import Ingress, Rule, ingress_of, prefix_lists_of
 
@@ -92,3 +95,34 @@ def test_prefix_lists_are_found_once_each() -> None:
 def test_a_rule_comes_back_from_json_as_it_was() -> None:
     (rule,) = ingress({**HTTPS, **ranges("10.0.0.0/8"), "UserIdGroupPairs": [{"GroupId": GROUP}]}).rules
     assert Rule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
+
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+PORTS = st.tuples(st.integers(0, 65535), st.integers(0, 65535)).map(sorted)
+
+
+@st.composite
+def permissions(draw: st.DrawFn) -> dict[str, Any]:
+    first, last = draw(PORTS)
+    networks = [ipaddress.ip_network((each, draw(st.integers(0, 32))), strict=False)  # of both families
+                for each in draw(st.lists(ADDRESSES, max_size=3))]  # fmt: skip
+    return {
+        "IpProtocol": draw(st.sampled_from(["tcp", "udp", "-1", "6"])),
+        "FromPort": first,
+        "ToPort": last,
+        "IpRanges": [{"CidrIp": str(each)} for each in networks if each.version == 4],
+        "Ipv6Ranges": [{"CidrIpv6": str(each)} for each in networks if each.version == 6],
+        "UserIdGroupPairs": [
+            {"GroupId": each} for each in draw(st.lists(st.sampled_from([GROUP, "sg-2"]), max_size=2))
+        ],
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(permissions(), max_size=4), permissions(), ADDRESSES)
+def test_one_rule_more_never_shuts_anybody_out_and_order_is_nothing(
+    rules: list[dict[str, Any]], more: dict[str, Any], client: str
+) -> None:
+    before, after = ingress(*rules).admits(client, LISTENER), ingress(*rules, more).admits(client, LISTENER)
+    assert after is (before or ingress(more).admits(client, LISTENER))
+    assert ingress(more, *reversed(rules)).admits(client, LISTENER) is after
