@@ -88,5 +88,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
     """A pool on our own database, empty."""
     async with open_pool(database_url, size=8) as opened:
         async with opened.connection() as connection:
-            await connection.execute("TRUNCATE environments, events, tokens, sessions, session_cookies RESTART IDENTITY")
+            await connection.execute(
+                "TRUNCATE environments, events, tokens, sessions, session_cookies RESTART IDENTITY"
+            )
         yield opened

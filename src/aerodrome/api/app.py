@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aerodrome.api.call import Call, Handler
 from aerodrome.api.history import PREFIX as HISTORY
 from aerodrome.api.middleware import BODY_LIMIT
+from aerodrome.api.sessions import PREFIX as SESSIONS
 from aerodrome.content.writes import Write, Writes
 from aerodrome.errors import ApiError
 from aerodrome.identity import parse_scope
@@ -42,7 +43,7 @@ _MWAA_PATH = re.compile(rb"^/(environments|clitoken|webtoken|restapi|tags|metric
 
 
 class FrontDoor:
-    """`own` and `history` answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` gets the rest.
+    """`own` and `history` (signed calls) answer below `/_aerodrome/`, `mwaa` handles the MWAA API, `cloud` the rest.
 
     `writes` is told of those to the cloud's S3. The cloud answers a write with success when it is on disk.
     """
@@ -80,7 +81,7 @@ class FrontDoor:
         if signature is None and path == b"/healthz":
             status = 200 if self._healthy() else 503
             await _send(send, Reply(status, {"content-type": "application/json"}, b'{"status": %d}' % status))
-        elif path.startswith(HISTORY):
+        elif path.startswith((HISTORY, SESSIONS)):
             await self._call(self._history, scope, receive, send)
         elif path.startswith(b"/_aerodrome/"):
             await self._own(scope, receive, send)

@@ -13,6 +13,7 @@ from aerodrome.domain.environment import Environment, EnvironmentKey
 from aerodrome.domain.principal import Credentials, RoleSource
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
+from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
 
@@ -41,6 +42,7 @@ class Context:
     store: EnvironmentStore
     events: EventStore
     tokens: TokenStore
+    signed_in: SessionStore
     vault: Vault
     roles: RoleSource
     s3_client: Callable[[Credentials, str], Any]  # (credentials, region) -> a boto3 S3 client

@@ -6,6 +6,7 @@ import hashlib
 import secrets as random
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 
 from aerodrome.api import paging, rest
 from aerodrome.api.access import (
@@ -33,6 +34,7 @@ from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import ApiError, validation_error
 from aerodrome.store.environments import AddressTaken, DuplicateName
 from aerodrome.store.events import NewEvent
+from aerodrome.store.tokens import Grant
 
 _NAME_LIMIT = 64  # longer identities are hashed, as MWAA does (mwaa-spec 7.2)
 _PAGE = 25
@@ -127,14 +129,13 @@ async def delete_environment(context: Context, call: Call) -> Output:
 
 async def create_web_login_token(context: Context, call: Call) -> Output:
     environment, roles = await with_roles(context, call)
-    token = random.token_urlsafe(48)
-    username = airflow_identity(call.caller)
-    await context.tokens.add(token, "web", environment.id, username, call.caller.iam_identity, roles, context.now())
+    token, grant = random.token_urlsafe(48), _grant(call, environment, roles)
+    await context.tokens.add(token, "web", grant, context.now())
     return {
         "WebToken": token,
         "WebServerHostname": environment.host,
-        "IamIdentity": call.caller.iam_identity,
-        "AirflowIdentity": username,
+        "IamIdentity": grant.iam_identity,
+        "AirflowIdentity": grant.username,
     }
 
 
@@ -142,9 +143,22 @@ async def create_cli_token(context: Context, call: Call) -> Output:
     environment = await authorised(context, call, key_of(call, call.params["Name"]))
     check_status(call.operation, environment)
     token = random.token_urlsafe(48)
-    username = airflow_identity(call.caller)
-    await context.tokens.add(token, "cli", environment.id, username, call.caller.iam_identity, [], context.now())
+    await context.tokens.add(token, "cli", _grant(call, environment, []), context.now())
     return {"CliToken": token, "WebServerHostname": environment.host}
+
+
+def _grant(call: Call, environment: Environment, roles: Sequence[str]) -> Grant:
+    caller = call.caller
+    if caller.reference is None:
+        raise RuntimeError("a principal without a reference: its source doesn't say where it came from")
+    return Grant(
+        environment.id,
+        airflow_identity(caller),
+        caller.iam_identity,
+        tuple(roles),
+        caller.reference.to_json(),
+        call.source_ip,
+    )
 
 
 async def invoke_rest_api(context: Context, call: Call) -> Output:

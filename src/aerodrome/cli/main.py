@@ -21,6 +21,7 @@ from aerodrome.cli.env import env_app
 from aerodrome.cli.output import err
 from aerodrome.cli.requirements import requirements_app
 from aerodrome.cli.runtimes import runtimes_app
+from aerodrome.cli.sessions import sessions_app
 from aerodrome.cli.startup import startup_app
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.layout import Layout
@@ -42,6 +43,7 @@ app.add_typer(env_app)
 app.add_typer(requirements_app)
 app.add_typer(startup_app)
 app.add_typer(runtimes_app)
+app.add_typer(sessions_app)
 app.command("demo")(demo)
 
 

@@ -85,10 +85,10 @@ async def while_admitted(backstage: Backstage, route: Route, headers: RawHeaders
             task.cancel()
 
 
-async def open_session(backstage: Backstage, redeemed: Redeemed, cookie: str) -> None:
-    """Let the bearer of Airflow's new cookie pass for 12 hours (mwaa-spec 7.2)."""
+async def open_session(backstage: Backstage, redeemed: Redeemed, cookie: str) -> bool:
+    """Let the bearer of Airflow's new cookie pass for 12 hours (mwaa-spec 7.2), unless the token was revoked."""
     expires = backstage.now() + timedelta(seconds=backstage.limits.session)
-    await backstage.sessions.open_session(credential_hash(cookie), redeemed, expires)
+    return await backstage.sessions.open_session(credential_hash(cookie), redeemed, expires)
 
 
 async def follow_rotation(

@@ -89,10 +89,13 @@ class Tokens(Protocol):
 
 
 class Sessions(Protocol):
-    """Sessions, found by `credential_hash`: 64 lower-case hex digits, sha256 of Airflow's own cookie. Never the cookie."""
+    """Found by `credential_hash`: 64 lower-case hex digits, sha256 of Airflow's own cookie. Never the cookie itself."""
 
-    async def open_session(self, credential_hash: str, redeemed: Redeemed, expires: datetime) -> None:
-        """A new session until `expires`. The hash of a session that was ended opens none."""
+    async def open_session(self, credential_hash: str, redeemed: Redeemed, expires: datetime) -> bool:
+        """A new session until `expires`. False: its token was revoked while Airflow signed the user in.
+
+        The hash of a session that was ended opens none.
+        """
         ...
 
     async def follow_session(self, credential_hash: str, session_id: str) -> None:

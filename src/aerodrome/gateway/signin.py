@@ -20,6 +20,7 @@ from aerodrome.gateway.doors import open_session
 from aerodrome.gateway.headers import IDENTITY, RawHeaders, fortified, forwarded, set_cookie, values
 from aerodrome.gateway.identity import sign
 from aerodrome.gateway.ports import Backstage, Principal, Redeemed, Route
+from aerodrome.gateway.turnstile import Full, Turnstile
 from aerodrome.gateway.upstream import Away, Broken, Upstreams
 from aerodrome.web import bodies
 
@@ -43,6 +44,8 @@ class SignIn:
     def __init__(self, backstage: Backstage, upstreams: Upstreams) -> None:
         self._backstage = backstage
         self._upstreams = upstreams
+        # Airflow keeps the roles of a user's last sign-in: that must be the one whose session we write down last.
+        self._one_by_one = Turnstile(1, backstage.limits.login)
 
     async def login(self, route: Route, host: str, port: int, scope: Scope, receive: Receive) -> Response:
         """Answer the request; refuses what another site's page posts (a victim would work under a stranger's name)."""
@@ -65,7 +68,12 @@ class SignIn:
         if redeemed is None or redeemed.environment_id != route.environment_id:
             text = "The web token is not valid: it lasts 60 seconds, works once, and for its own environment alone."
             return _refusal(403, "Forbidden", text + " Ask CreateWebLoginToken for a new one.")
-        return await self._enter(route, host, port, redeemed, scope)
+        try:
+            async with self._one_by_one.turn((route.environment_id, redeemed.user)):
+                return await self._enter(route, host, port, redeemed, scope)
+        except Full:
+            text = "Other sign-ins of the same user are under way. Ask for a new token in a moment."
+            return _refusal(503, "Not available yet", text, retry_after=5)
 
     async def _enter(self, route: Route, host: str, port: int, redeemed: Redeemed, scope: Scope) -> Response:
         principal = redeemed.principal
@@ -82,7 +90,8 @@ class SignIn:
             log.error("environment %s: Airflow took no sign-in of %s", route.environment_id, principal.user)
             text = f"Apache Airflow in environment {route.key.name} refused the sign-in of {principal.user}."
             return _refusal(502, "Bad gateway", text + " Its web server log says why.")
-        await open_session(self._backstage, redeemed, login.credential)
+        if not await open_session(self._backstage, redeemed, login.credential):
+            return _refusal(403, "Forbidden", "The web token was revoked. Ask CreateWebLoginToken for a new one.")
         log.info("environment %s: %s signed in", route.environment_id, principal.user)
         answer = pages.guarded(JSONResponse({"status": 200, "message": "Signed in", "redirect": "/"}))
         answer.raw_headers += [(b"set-cookie", fortified(cookie)) for cookie in login.cookies.values()]

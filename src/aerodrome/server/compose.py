@@ -24,8 +24,8 @@ from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
 from aerodrome.api.context import Context
 from aerodrome.api.credentials import ExecutionRole, credential_routes
-from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
+from aerodrome.api.sessions import build_own_calls
 from aerodrome.api.throttle import Throttle
 from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import AwsRoleSource, CloudSocket
@@ -45,6 +45,7 @@ from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.gateway.ports import Backstage
 from aerodrome.identity import Verifier
+from aerodrome.identity.standing import Standing
 from aerodrome.layout import Layout
 from aerodrome.machineroom import users
 from aerodrome.machineroom.broker import ValkeyBroker
@@ -57,6 +58,7 @@ from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.relay import Relay
 from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
+from aerodrome.server.reception import Reception
 from aerodrome.server.world import (
     BucketContent,
     CustomerEndpoints,
@@ -69,6 +71,7 @@ from aerodrome.settings import Settings
 from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
+from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
 from aerodrome.supervision import Supervisor
@@ -97,6 +100,7 @@ class ControlPlane:
     content: ContentLoop
     gateway: Gateway
     tokens: TokenStore
+    sessions: SessionStore
     events: EventStore
     healthy: bool = False
 
@@ -125,6 +129,7 @@ async def compose(
         pool = await stack.enter_async_context(open_pool(database_url))
         vault = Vault(layout.master_key.read_bytes())
         store, events, tokens = EnvironmentStore(pool, vault), EventStore(pool), TokenStore(pool)
+        signed_in = SessionStore(pool)
         # Connections of its own, so that the reconciler gets on however many ask.
         working_pool = await stack.enter_async_context(open_pool(database_url, read_soon=False))
         working_store, working_events = EnvironmentStore(working_pool, vault), EventStore(working_pool)
@@ -146,13 +151,14 @@ async def compose(
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
-        door = Door(store, tokens, backend, planner, sessions, now, by_address=installation.web_host == "address")
+        door = Door(store, backend, planner, by_address=installation.web_host == "address")
+        reception = Reception(store, tokens, signed_in, Standing(cloud, now), sessions, now)
 
         gateway = Gateway(
             port=installation.gateway_port,
             bind="127.0.0.1" if installation.web_host == "name" else None,
             certificate=partial(pki.issue, layout),
-            backstage=Backstage(door, door, door, now),
+            backstage=Backstage(reception, reception, door, now),
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
@@ -200,6 +206,7 @@ async def compose(
             store=store,
             events=events,
             tokens=tokens,
+            signed_in=signed_in,
             vault=vault,
             roles=roles,
             s3_client=s3_client,
@@ -232,7 +239,7 @@ async def compose(
             app=FrontDoor(
                 own=own,
                 mwaa=fold(middleware, build_operation(wire, context)),
-                history=fold(middleware[:-1], build_history(context)),  # all but the routing of MWAA's operations
+                history=fold(middleware[:-1], build_own_calls(context)),  # all but the routing of MWAA's operations
                 wire=wire,
                 cloud=relay,
                 healthy=lambda: plane.healthy,
@@ -242,6 +249,7 @@ async def compose(
             content=content,
             gateway=gateway,
             tokens=tokens,
+            sessions=signed_in,
             events=events,
         )
         yield plane
@@ -268,7 +276,7 @@ async def run(
         tasks = {
             asyncio.create_task(plane.loop.run(), name="reconcile"),
             asyncio.create_task(plane.content.run(), name="content"),
-            asyncio.create_task(_sweep(plane.tokens, plane.events), name="sweep"),
+            asyncio.create_task(_sweep(plane), name="sweep"),
             asyncio.create_task(stopping.wait(), name="stop"),
         }
         gc.collect()
@@ -318,11 +326,12 @@ async def _sources(store: EnvironmentStore) -> list[Source]:
     return [source_of(environment) for environment in await store.all() if GOALS[environment.status] is Goal.RUN]
 
 
-async def _sweep(tokens: TokenStore, events: EventStore) -> None:
+async def _sweep(plane: ControlPlane) -> None:
     while True:
         with suppress(Temporary):
-            await tokens.sweep(now())
-            await events.prune()
+            await plane.tokens.sweep(now())
+            await plane.sessions.sweep(now())
+            await plane.events.prune()
         await asyncio.sleep(_SWEEP)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
-from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.backends.base import Backend
 from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentState, Output
@@ -14,60 +12,26 @@ from aerodrome.domain.plan import Plan, in_free_names
 from aerodrome.domain.update import in_force
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
-from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Route, Session
+from aerodrome.gateway.ports import Route
 from aerodrome.server.world import RuntimePlanner, web_addresses
 from aerodrome.store.environments import EnvironmentStore
-from aerodrome.store.tokens import StoredSession, TokenStore
 
 
 class Door:
-    """Tokens, sessions and environments for the gateway, and its routes for the reconciler."""
+    """Environments for the gateway, and its routes for the reconciler."""
 
     def __init__(
         self,
         store: EnvironmentStore,
-        tokens: TokenStore,
         backend: Backend,
         planner: RuntimePlanner,
-        sessions: AirflowSessions,
-        now: Callable[[], datetime],
         *,
         by_address: bool,
     ) -> None:
         self._store = store
-        self._tokens = tokens
         self._backend = backend
         self._planner = planner
-        self._sessions = sessions
-        self._now = now
         self._by_address = by_address
-
-    async def redeem_web_token(self, token: str) -> Redeemed | None:
-        found = await self._tokens.redeem_web(token, self._now())
-        if found is None:
-            return None
-        self._sessions.forget(found.environment_id, found.username)  # the sign-in that follows sets its roles
-        return Redeemed(found.environment_id, found.username, found.roles, found.iam_identity)
-
-    async def check_cli_token(self, token: str) -> CliGrant | None:
-        found = await self._tokens.check_cli(token, self._now())
-        return found if found is None else CliGrant(found.environment_id, found.iam_identity)
-
-    async def remember_session(
-        self, credential_hash: str, environment_id: str, principal: Principal, expires: datetime
-    ) -> None:
-        session = StoredSession(environment_id, principal.user, principal.iam_identity, principal.roles, expires)
-        await self._tokens.remember_session(credential_hash, session)
-
-    async def session(self, credential_hash: str) -> Session | None:
-        found = await self._tokens.session(credential_hash, self._now())
-        if found is None:
-            return None
-        principal = Principal(found.username, found.roles, found.iam_identity)
-        return Session(found.environment_id, principal, found.expires_at)
-
-    async def revoke_session(self, credential_hash: str) -> None:
-        await self._tokens.revoke(credential_hash)
 
     async def identity_secret(self, environment_id: str) -> bytes:
         secrets = await self._store.secrets(environment_id)

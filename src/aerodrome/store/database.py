@@ -25,12 +25,25 @@ class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
 _MIGRATION_LOCK = 4610_0001
 DATABASE = "aerodrome"
 _OF = "FROM environments WHERE partition = $1 AND account = $2 AND region = $3"
+# Sessions that stand, as one JSON text each: what PostgreSQL writes, a reader gets.
+SIGNED_IN = """
+    SELECT json_build_object(
+        'id', sessions.id, 'environment_id', environment_id, 'username', username, 'iam_identity', iam_identity,
+        'roles', roles, 'reference', reference, 'source_ip', source_ip, 'tags', environments.tags,
+        'created', extract(epoch FROM sessions.created_at), 'expires', extract(epoch FROM expires_at),
+        'seen', extract(epoch FROM seen_at),
+        'key', json_build_array(environments.partition, account, region, name))
+    FROM sessions JOIN environments ON environments.id = environment_id
+    WHERE ended IS NULL AND status <> 'DELETING'"""
 READS = {  # what `Pool.reader` is asked
     "version_of_environment": f"SELECT id, generation, tags {_OF} AND name = $4",
     # One JSON text, since a page is read faster than its rows.
     "names_of_environments": (
         'SELECT json_agg(name ORDER BY name COLLATE "C")'  # noqa: S608 - constants
         f' FROM (SELECT name {_OF} AND name COLLATE "C" > $4 ORDER BY name COLLATE "C" LIMIT $5) AS page'
+    ),
+    "session_by_cookie": (
+        f"{SIGNED_IN} AND sessions.id = (SELECT session_id FROM session_cookies WHERE hash = $1)"  # noqa: S608 - constants
     ),
 }
 

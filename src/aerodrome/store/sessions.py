@@ -12,21 +12,9 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from aerodrome.domain.environment import EnvironmentKey
-from aerodrome.store.database import Pool, transaction
+from aerodrome.store.database import READS, SIGNED_IN, Pool, transaction
 from aerodrome.store.reading import Away
 from aerodrome.store.tokens import Grant
-
-# One JSON text: what PostgreSQL writes, a reader gets.
-READ = """
-    SELECT json_build_object(
-        'id', sessions.id, 'environment_id', environment_id, 'username', username, 'iam_identity', iam_identity,
-        'roles', roles, 'reference', reference, 'source_ip', source_ip, 'tags', environments.tags,
-        'created', extract(epoch FROM sessions.created_at), 'expires', extract(epoch FROM expires_at),
-        'seen', extract(epoch FROM seen_at),
-        'key', json_build_array(environments.partition, account, region, name))
-    FROM sessions JOIN environments ON environments.id = environment_id
-    WHERE ended IS NULL AND status <> 'DELETING'"""
-READ_BY_COOKIE = f"{READ} AND sessions.id = (SELECT session_id FROM session_cookies WHERE hash = $1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +36,22 @@ class SessionStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def open(self, cookie_hash: str, grant: Grant, now: datetime, expires: datetime) -> str:
-        """A new session; returns its id.
+    async def open(
+        self, cookie_hash: str, grant: Grant, now: datetime, expires: datetime, token: bytes | None = None
+    ) -> str | None:
+        """A new session; returns its id. None: `token`, by its hash, was revoked since it was redeemed.
 
         Airflow keeps one set of roles per user, that of the last sign-in: the user's sessions with other roles end, or
         they would have these. A cookie of a session that has ended opens none.
         """
         session_id = secrets.token_hex(6)
         async with transaction(self._pool) as connection:
+            if token is not None:  # locked: who revokes waits, and finds the session
+                held = await connection.execute("SELECT FROM tokens WHERE hash = %s FOR UPDATE", (token,))
+                if await held.fetchone() is None:
+                    return None
+            who = f"{grant.environment_id}/{grant.username}"
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 8))", (who,))
             await connection.execute(
                 "UPDATE sessions SET ended = 'signed in with other roles'"
                 " WHERE environment_id = %s AND username = %s AND roles <> %s AND ended IS NULL",
@@ -92,7 +88,9 @@ class SessionStore:
             text = rows[0][0] if rows else None
         except Away:
             async with transaction(self._pool) as connection:
-                found = await connection.execute(READ_BY_COOKIE.replace("$1", "%s"), (cookie_hash,))
+                found = await connection.execute(
+                    READS["session_by_cookie"].replace("$1", "%s").encode(), (cookie_hash,)
+                )
                 row = await found.fetchone()
             text = json.dumps(row["json_build_object"]) if row else None
         session = _session(json.loads(text)) if text else None
@@ -101,7 +99,7 @@ class SessionStore:
     async def all(self, now: datetime) -> list[StoredSession]:
         """Those that last, the oldest first."""
         async with transaction(self._pool) as connection:
-            rows = await connection.execute(f"{READ} AND expires_at > %s ORDER BY sessions.created_at", (now,))
+            rows = await connection.execute(f"{SIGNED_IN} AND expires_at > %s ORDER BY sessions.created_at", (now,))
             return [_session(row["json_build_object"]) for row in await rows.fetchall()]
 
     async def seen(self, session_id: str, now: datetime) -> None:

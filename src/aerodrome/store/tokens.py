@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,7 +68,8 @@ class TokenStore:
         """Use a web token up: of two callers at the same instant one gets it. None: unknown, used or expired."""
         async with transaction(self._pool) as connection:
             rows = await connection.execute(
-                "UPDATE tokens SET redeemed_at = %s WHERE hash = %s AND kind = 'web' AND redeemed_at IS NULL"
+                "UPDATE tokens SET redeemed_at = %s WHERE hash = %s AND kind = 'web'"  # noqa: S608 - constants
+                " AND redeemed_at IS NULL"
                 f" AND expires_at > %s AND expires_at < %s AND {_NOT_LEAVING} RETURNING {_MEMBERS}",
                 (now, digest(token), now, now + _LATEST),
             )
@@ -86,7 +87,17 @@ class TokenStore:
             row = await rows.fetchone()
         return None if row is None else Grant(**{**row, "roles": tuple(row["roles"])})
 
-    async def sweep(self, now: datetime) -> None:
-        """Forget what has expired."""
+    async def forget(self, environment_ids: Collection[str], user: str | None = None) -> None:
+        """Tokens of these environments open nothing any more: all, or those of one user (`api.sessions.is_of`)."""
         async with transaction(self._pool) as connection:
-            await connection.execute("DELETE FROM tokens WHERE expires_at < %s", (now,))
+            await connection.execute(
+                "DELETE FROM tokens WHERE environment_id = ANY(%(ids)s) AND (%(user)s::text IS NULL"
+                " OR %(user)s IN (username, iam_identity) OR iam_identity = 'user/' || %(user)s"
+                " OR starts_with(iam_identity, %(user)s || '/'))",
+                {"ids": list(environment_ids), "user": user},
+            )
+
+    async def sweep(self, now: datetime) -> None:
+        """Forget what expired a while ago: a sign-in that is under way asks for its token once more at its end."""
+        async with transaction(self._pool) as connection:
+            await connection.execute("DELETE FROM tokens WHERE expires_at < %s", (now - 5 * TOKEN_LIFETIME,))

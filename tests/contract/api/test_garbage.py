@@ -45,7 +45,9 @@ async def living(database_url: str) -> AsyncIterator[House]:
     """The API with one environment, whose web server answers."""
     async with open_pool(database_url, size=4) as pool, open_house(pool) as house:
         async with pool.connection() as connection:
-            await connection.execute("TRUNCATE environments, events, tokens, sessions RESTART IDENTITY")
+            await connection.execute(
+                "TRUNCATE environments, events, tokens, sessions, session_cookies RESTART IDENTITY"
+            )
         async with serving(FakeAirflow(versions.get(versions.DEFAULT_VERSION))) as url:
             house.upstreams.addresses = [url.removeprefix("http://")]
             await house.create()

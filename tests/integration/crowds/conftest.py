@@ -31,6 +31,7 @@ from aerodrome.server.world import EventJournal
 from aerodrome.store.database import open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
+from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
 from aerodrome.web.limits import ConnectionLimits
@@ -96,7 +97,9 @@ async def plane(database_url: str) -> AsyncIterator[Plane]:
         asking = await stack.enter_async_context(open_pool(database_url))
         working = await stack.enter_async_context(open_pool(database_url))
         async with asking.connection() as connection:
-            await connection.execute("TRUNCATE environments, events, tokens, sessions RESTART IDENTITY")
+            await connection.execute(
+                "TRUNCATE environments, events, tokens, sessions, session_cookies RESTART IDENTITY"
+            )
         vault, account, world = Vault(b"k" * 32), Account(), World()
         store = EnvironmentStore(working, vault)
         reconciler = Reconciler(
@@ -112,6 +115,7 @@ async def plane(database_url: str) -> AsyncIterator[Plane]:
             store=EnvironmentStore(asking, vault),
             events=EventStore(asking),
             tokens=TokenStore(asking),
+            signed_in=SessionStore(asking),
             vault=vault,
             roles=account,
             s3_client=lambda credentials, region: Buckets(),

@@ -59,6 +59,7 @@ class World:
         self.checked = asyncio.Semaphore(0)  # released by every CLI token that is checked
         self.held: dict[str, Session] = {}
         self.ended: set[str] = set()
+        self.token_revoked = False
         self.commands: list[tuple[str, list[str], float]] = []
         self.output: Output | Exception = Output(0, b"out\n", b"err\n")
         self.started = asyncio.Semaphore(0)  # released by every command that starts
@@ -76,10 +77,13 @@ class World:
         self.checked.release()
         return self.cli_tokens.get(token)
 
-    async def open_session(self, credential_hash: str, redeemed: Redeemed, expires: datetime) -> None:
+    async def open_session(self, credential_hash: str, redeemed: Redeemed, expires: datetime) -> bool:
         assert len(credential_hash) == 64
+        if self.token_revoked:
+            return False
         session_id = f"s{len(self.held)}"
         self.held[credential_hash] = Session(session_id, redeemed.environment_id, redeemed.principal, expires)
+        return True
 
     async def follow_session(self, credential_hash: str, session_id: str) -> None:
         assert len(credential_hash) == 64

@@ -232,3 +232,11 @@ async def test_no_secret_is_logged(setup: Any, caplog: pytest.LogCaptureFixture)
 def test_the_sign_in_address_is_mwaas() -> None:
     assert sso_url("h", 2, "T") == "https://h/aws_mwaa/aws-console-sso?login=true#T"
     assert sso_url("h", 3, "T") == "https://h/pluginsv2/aws_mwaa/aws-console-sso?login=true#T"
+
+
+async def test_a_token_that_was_revoked_while_airflow_signed_in_opens_nothing(setup: Any) -> None:
+    setup.world.token_revoked = True
+    answer = await setup.client.login(setup.host, token(setup))
+    assert answer.status == 403
+    assert not answer.all("set-cookie")
+    assert not setup.world.held

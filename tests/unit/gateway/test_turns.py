@@ -27,7 +27,9 @@ def limits() -> Limits:
 def sign_in(setup: Any, user: str, credential: str) -> str:
     key = hashlib.sha256(credential.encode()).hexdigest()
     principal = Principal(user, ("Viewer",), f"user/{user}")
-    setup.world.held[key] = Session(f"s{len(setup.world.held)}", "aaa", principal, setup.world.clock + timedelta(hours=1))
+    setup.world.held[key] = Session(
+        f"s{len(setup.world.held)}", "aaa", principal, setup.world.clock + timedelta(hours=1)
+    )
     return credential
 
 

@@ -13,8 +13,10 @@ from aerodrome.errors import Permanent, Temporary
 from aerodrome.store.database import Pool, migrate
 from aerodrome.store.environments import AddressTaken, DuplicateName, EnvironmentStore
 from aerodrome.store.events import EventStore, NewEvent
-from aerodrome.store.tokens import StoredSession, TokenStore
+from aerodrome.store.sessions import SessionStore
+from aerodrome.store.tokens import TokenStore
 from aerodrome.store.vault import Vault
+from support.signed_in import granted
 from support.world import NOW, SECRETS, environment
 
 VAULT = Vault(b"k" * 32)
@@ -96,7 +98,7 @@ async def test_a_web_token_is_used_once_and_in_time(store: EnvironmentStore, poo
     await store.insert(made, "127.83.1.1", SECRETS)
     tokens = TokenStore(pool)
     for token in ("one", "late"):
-        await tokens.add(token, "web", made.id, "user/a", "user/a", ["Admin"], NOW)
+        await tokens.add(token, "web", granted(made.id), NOW)
     tries = await asyncio.gather(*(tokens.redeem_web("one", NOW) for _ in range(5)))
     assert [found is not None for found in tries].count(True) == 1
     assert await tokens.redeem_web("late", NOW + timedelta(seconds=61)) is None
@@ -108,8 +110,8 @@ async def test_a_clock_that_is_set_back_makes_no_token_live_longer(store: Enviro
     made = environment()
     await store.insert(made, "127.83.1.1", SECRETS)
     tokens, earlier = TokenStore(pool), NOW - timedelta(hours=1)
-    await tokens.add("web", "web", made.id, "user/a", "user/a", ["Admin"], NOW)
-    await tokens.add("cli", "cli", made.id, "user/a", "user/a", [], NOW)
+    await tokens.add("web", "web", granted(made.id), NOW)
+    await tokens.add("cli", "cli", granted(made.id), NOW)
     assert await tokens.redeem_web("web", earlier) is None
     assert await tokens.check_cli("cli", earlier) is None
     a_little = NOW - timedelta(seconds=2)  # what a time service does
@@ -117,31 +119,17 @@ async def test_a_clock_that_is_set_back_makes_no_token_live_longer(store: Enviro
     assert await tokens.redeem_web("web", a_little) is not None
 
 
-async def test_a_revoked_session_stays_revoked(store: EnvironmentStore, pool: Pool) -> None:
-    made = environment()
-    await store.insert(made, "127.83.1.1", SECRETS)
-    tokens = TokenStore(pool)
-    session = StoredSession(made.id, "user/a", "user/a", ("Viewer",), NOW + timedelta(hours=12))
-    await tokens.remember_session("ab", session)
-    assert await tokens.session("ab", NOW) == session
-    assert await tokens.session("ab", NOW + timedelta(hours=13)) is None
-    await tokens.revoke("ab")
-    await tokens.remember_session("ab", session)
-    assert await tokens.session("ab", NOW) is None
-
-
 async def test_deleting_an_environment_ends_its_sessions_and_keeps_its_events(
     store: EnvironmentStore, pool: Pool
 ) -> None:
     made = environment()
     await store.insert(made, "127.83.1.1", SECRETS)
-    tokens, events = TokenStore(pool), EventStore(pool)
-    session = StoredSession(made.id, "user/a", "user/a", (), NOW + timedelta(hours=12))
-    await tokens.remember_session("ab", session)
+    sessions, events = SessionStore(pool), EventStore(pool)
+    await sessions.open("ab", granted(made.id), NOW, NOW + timedelta(hours=12))
     await events.append(made.id, made.key, "create.requested", "CreateEnvironment", actor="arn", data={"n": 1})
     await store.delete(made.id)
     await store.delete(made.id)
-    assert await tokens.session("ab", NOW) is None
+    assert await sessions.find("ab", NOW) is None
     history = await events.after(made.key, 0)
     assert [(event.type, event.data) for event in history] == [("create.requested", {"n": 1})]
     assert await events.after(made.key, history[-1].id) == []
