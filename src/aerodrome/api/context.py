@@ -56,6 +56,7 @@ class Context:
     gateway_port: int
     web_host: str  # "name" or "address"
     strict: bool
+    issuer: str | None = None  # of the identity provider that people sign in through
 
     def host(self, environment_id: str, region: str, address: str) -> str:
         """WebserverUrl: fixed at create (design: web server host names)."""

@@ -52,7 +52,7 @@ def _cells(session: dict[str, Any]) -> list[str]:
         f"{session['Environment']} ({session['Region']})",
         session["IamIdentity"],
         ", ".join(session["Roles"]),
-        str(session["AccessKeyId"]),
+        session["AccessKeyId"] or session.get("IdentityProvider") or "-",
         *(datetime.fromtimestamp(each, UTC).strftime("%Y-%m-%d %H:%M:%SZ") for each in times),
     ]
 

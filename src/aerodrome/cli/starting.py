@@ -27,5 +27,9 @@ def wanted(settings: Settings) -> Wanted:
 
 
 async def bring_up(settings: Settings, progress: Progress) -> Up:
-    """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises."""
+    """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises.
+
+    The files of the identity provider's settings are looked at first: the control plane would tell its log alone.
+    """
+    settings.identity_provider()
     return await up(Layout(settings.home), wanted(settings), surroundings(), progress)

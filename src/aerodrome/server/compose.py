@@ -58,6 +58,7 @@ from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.relay import Relay
 from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
+from aerodrome.server.oidc import open_oidc
 from aerodrome.server.reception import Reception
 from aerodrome.server.world import (
     BucketContent,
@@ -151,14 +152,17 @@ async def compose(
         planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
-        door = Door(store, backend, planner, by_address=installation.web_host == "address")
-        reception = Reception(store, tokens, signed_in, Standing(cloud, now), sessions, now)
+        by_address = installation.web_host == "address"
+        oidc = await stack.enter_async_context(open_oidc(settings.identity_provider(), layout.master_key.read_bytes()))
+        door = Door(store, backend, planner, by_address=by_address, issuer=oidc.issuer)
+        standing = Standing(cloud, now, people=oidc.people)
+        reception = Reception(store, tokens, signed_in, standing, sessions, now, oidc.people)
 
         gateway = Gateway(
             port=installation.gateway_port,
             bind="127.0.0.1" if installation.web_host == "name" else None,
             certificate=partial(pki.issue, layout),
-            backstage=Backstage(reception, reception, door, now),
+            backstage=Backstage(reception, reception, door, now, oidc=oidc.pages_for(reception)),
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
@@ -220,6 +224,7 @@ async def compose(
             gateway_port=installation.gateway_port,
             web_host=installation.web_host,
             strict=settings.strict,
+            issuer=oidc.issuer,
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
         verifier = Verifier(cloud, now)

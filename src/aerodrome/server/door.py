@@ -9,6 +9,7 @@ from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentState, Output
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.plan import Plan, in_free_names
+from aerodrome.domain.sign_in import takes_part
 from aerodrome.domain.update import in_force
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.gateway.gateway import Gateway
@@ -27,11 +28,13 @@ class Door:
         planner: RuntimePlanner,
         *,
         by_address: bool,
+        issuer: str | None = None,
     ) -> None:
         self._store = store
         self._backend = backend
         self._planner = planner
         self._by_address = by_address
+        self._issuer = issuer  # of the identity provider, if there is one
 
     async def identity_secret(self, environment_id: str) -> bytes:
         secrets = await self._store.secrets(environment_id)
@@ -69,6 +72,7 @@ class Door:
             cookie_name=version.cookie,
             airflow_major=int(version.version.split(".", 1)[0]),
             address=address if self._by_address else None,
+            issuer=self._issuer if takes_part(in_force(environment).desired, self._issuer) else None,
         )
 
 
