@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from aerodrome_airflow import dag_folder, options, quick_start, shared_port
+from aerodrome_airflow import dag_folder, gatekeeper, options, quick_start, shared_port
 
 _HERE = Path(__file__).resolve().parent
 
@@ -29,6 +29,8 @@ def run(arguments: list[str]) -> None:
     prepare(arguments)
     quick_start.prepare(arguments)
     shared_port.install()
+    if arguments[:1] == ["api-server"]:
+        gatekeeper.install()
     quick_start.import_airflow()  # which reads the environment now
     if arguments[:1] == ["dag-processor"]:
         dag_folder.install()

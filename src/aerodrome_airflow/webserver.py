@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from aerodrome_airflow import quick_start
+from aerodrome_airflow.gatekeeper import Wsgi, closed, expected
 from aerodrome_airflow.launch import prepare
 
 
@@ -31,6 +32,13 @@ def gunicorn_arguments(port: int) -> list[str]:
     ]
 
 
+def application() -> Wsgi:
+    """What gunicorn serves."""
+    from airflow.www.app import cached_app
+
+    return closed(cached_app(), expected())
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="aerodrome_airflow.webserver", allow_abbrev=False)
     parser.add_argument("--port", type=int, required=True)
@@ -40,7 +48,7 @@ def main(arguments: list[str]) -> None:
     quick_start.import_airflow()
     from gunicorn.app.wsgiapp import run
 
-    sys.argv = ["gunicorn", *gunicorn_arguments(port), "airflow.www.app:cached_app()"]
+    sys.argv = ["gunicorn", *gunicorn_arguments(port), "aerodrome_airflow.webserver:application()"]
     run()
 
 

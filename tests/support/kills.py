@@ -24,8 +24,9 @@ import redis
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.domain.plan import broker_prefix
+from aerodrome.domain.secrets import gateway_proof
+from aerodrome.domain.versions import PROOF_HEADER, worker_node
 from aerodrome.domain.versions import get as airflow_version
-from aerodrome.domain.versions import worker_node
 from aerodrome.errors import Temporary
 from aerodrome.observe.workers import ping_workers
 from aerodrome.supervision import daemon, processes
@@ -215,10 +216,21 @@ class Target:
         if address is None:
             return None
         try:
-            answer = httpx.get(f"http://{address}{self.version.health_path}", timeout=5, trust_env=False)
+            url = f"http://{address}{self.version.health_path}"
+            answer = httpx.get(url, headers=self.proof(), timeout=5, trust_env=False)
             return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
         except (httpx.HTTPError, ValueError):
             return None
+
+    def proof(self) -> dict[str, str]:
+        """What the gateway shows to the web server, from what that was started with; nothing while it isn't there."""
+        try:
+            pid = self.pid(self.program("webserver"))
+            lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        except (OSError, ValueError, IndexError):
+            return {}
+        secret = next((line.partition("=")[2] for line in lines if line.startswith("AERODROME_IDENTITY_SECRET=")), "")
+        return {PROOF_HEADER: gateway_proof(secret, self.id)}
 
     def pool(self) -> list[int]:
         """The processes of the worker that take tasks from its main process."""

@@ -26,6 +26,7 @@ import redis
 from aerodrome.domain import airflow_config, classes, versions
 from aerodrome.domain.component import ComponentKind
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.domain.secrets import gateway_proof
 from aerodrome.layout import Layout
 from aerodrome.runtimes import database
 from aerodrome.runtimes.key import split_key
@@ -137,7 +138,12 @@ class Environment:
         claims = {"environment": self.facts.environment_id, "now": time.time()} | other
         who = identity.Identity(user, f"user/{user}", roles)
         value = identity.sign(who, secret=secret or self.facts.identity_secret, **claims)
-        return {versions.IDENTITY_HEADER: value, "X-Forwarded-Proto": "https"}
+        return {versions.IDENTITY_HEADER: value, "X-Forwarded-Proto": "https", **self.proof}
+
+    @property
+    def proof(self) -> dict[str, str]:
+        """What every request to the web server shows."""
+        return {versions.PROOF_HEADER: gateway_proof(self.facts.identity_secret, self.facts.environment_id)}
 
     def output(self) -> str:
         return "\n".join(f"== {log}\n{log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))
@@ -154,7 +160,7 @@ class Environment:
         return httpx.AsyncClient(
             base_url=self.web + version.api_prefix,
             timeout=60,
-            headers={"Authorization" if version.bearer else "Cookie": shown},
+            headers={"Authorization" if version.bearer else "Cookie": shown, **self.proof},
         )
 
 

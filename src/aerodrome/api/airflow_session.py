@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ _MANY = 1000  # users, above which those at rest are forgotten
 class _User:
     turn: asyncio.Condition = field(default_factory=asyncio.Condition)
     roles: tuple[str, ...] = ()
-    token: str | None = None
+    signed: Mapping[str, str] | None = None
     until: float = 0.0
     active: int = 0
 
@@ -35,24 +35,28 @@ class AirflowSessions:
         """The user signed in elsewhere, or the token was refused: the next call signs in again."""
         user = self._users.get((environment_id, username))
         if user is not None:
-            user.token = None
+            user.signed = None
 
     @asynccontextmanager
     async def session(
-        self, environment_id: str, username: str, roles: Sequence[str], sign_in: Callable[[], Awaitable[str]]
-    ) -> AsyncIterator[str]:
-        """A token that stands for the user with exactly these roles while the block runs."""
+        self,
+        environment_id: str,
+        username: str,
+        roles: Sequence[str],
+        sign_in: Callable[[], Awaitable[Mapping[str, str]]],
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Headers that stand for the user with exactly these roles while the block runs: what `sign_in` gave."""
         user, wanted = self._user(environment_id, username), tuple(sorted(roles))
         async with user.turn:
             await user.turn.wait_for(lambda: user.active == 0 or user.roles == wanted)
-            if user.token is None or user.roles != wanted or user.until <= time.monotonic():
-                user.token, user.roles = None, wanted
-                user.token = await sign_in()
+            if user.signed is None or user.roles != wanted or user.until <= time.monotonic():
+                user.signed, user.roles = None, wanted
+                user.signed = await sign_in()
                 user.until = time.monotonic() + _LIFETIME
-            token = user.token
+            signed = user.signed
             user.active += 1
         try:
-            yield token
+            yield signed
         finally:
             user.active -= 1  # before anything that can be cancelled
             async with user.turn:

@@ -16,6 +16,7 @@ from aerodrome.api.call import Call, Output
 from aerodrome.api.context import Context
 from aerodrome.domain import versions
 from aerodrome.domain.environment import Environment
+from aerodrome.domain.secrets import gateway_proof
 from aerodrome.errors import ApiError, validation_error
 from aerodrome.identity.assertion import sign
 
@@ -46,16 +47,13 @@ async def invoke(context: Context, environment: Environment, call: Call, usernam
         ):
             for attempt in (1, 2):
                 sign_in = partial(_sign_in, context, client, environment, version, username, roles, call)
-                async with context.sessions.session(environment.id, username, roles, sign_in) as token:
-                    headers = {"Accept": _JSON} | ({"Authorization": f"Bearer {token}"} if version.bearer else {})
-                    cookies = {} if version.bearer else {version.cookie: token}
+                async with context.sessions.session(environment.id, username, roles, sign_in) as signed:
                     request = client.build_request(
                         method,
                         url,
                         params=httpx.QueryParams(parameters) if parameters else None,
                         json=sent_body,
-                        headers=headers,
-                        cookies=cookies,
+                        headers={"Accept": _JSON, **signed},
                     )
                     response = await _send(client, request)
                 if response.status_code != 401 or attempt == 2:
@@ -156,18 +154,20 @@ async def _sign_in(
     username: str,
     roles: Sequence[str],
     call: Call,
-) -> str:
+) -> Mapping[str, str]:
+    """Headers that stand for the user."""
     secrets = await context.store.secrets(environment.id)
     if secrets is None:
         raise _server_error(503, "The environment is being deleted.")
-    identity = sign(
-        secrets.identity_secret.encode(), environment.id, username, call.caller.iam_identity, roles, context.now()
-    ).decode()
-    response = await client.get(version.login_path, headers={versions.IDENTITY_HEADER: identity})
+    secret = secrets.identity_secret.encode()
+    identity = sign(secret, environment.id, username, call.caller.iam_identity, roles, context.now()).decode()
+    shown = {versions.PROOF_HEADER: gateway_proof(secrets.identity_secret, environment.id)}
+    response = await client.get(version.login_path, headers={versions.IDENTITY_HEADER: identity, **shown})
     token = response.cookies.get(version.cookie)
     if token is None:
         raise _server_error(502, f"Airflow refused the sign-in ({response.status_code}).")
-    return str(token)
+    client.cookies.clear()  # what the caller sends is said here alone
+    return shown | ({"Authorization": f"Bearer {token}"} if version.bearer else {"Cookie": f"{version.cookie}={token}"})
 
 
 def _flatten(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
@@ -29,3 +31,11 @@ class EnvironmentSecrets:
     @classmethod
     def from_json(cls, raw: Mapping[str, str]) -> EnvironmentSecrets:
         return cls(**{f.name: raw[f.name] for f in fields(cls)})
+
+
+def gateway_proof(identity_secret: str, environment_id: str) -> str:
+    """The value of X-Aerodrome-Gateway, which every request to an environment's web server shows.
+
+    `aerodrome_airflow.gatekeeper` is the other side.
+    """
+    return hmac.new(identity_secret.encode(), f"gateway/{environment_id}".encode(), hashlib.sha256).hexdigest()

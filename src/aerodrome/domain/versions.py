@@ -21,6 +21,7 @@ from aerodrome.errors import Permanent
 __all__ = [
     "DEFAULT_VERSION",
     "IDENTITY_HEADER",
+    "PROOF_HEADER",
     "VERSIONS",
     "AirflowVersion",
     "ComponentTemplate",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 IDENTITY_HEADER = "X-Aerodrome-Identity"
+PROOF_HEADER = "X-Aerodrome-Gateway"
 DEFAULT_VERSION = "3.3.1"
 
 VERSIONS: Mapping[str, AirflowVersion] = MappingProxyType({known.version: known for known in (V3_3_1, V2_11_2)})

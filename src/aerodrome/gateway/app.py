@@ -16,6 +16,7 @@ from aerodrome.gateway.cli_bridge import CliBridge
 from aerodrome.gateway.forward import Forwarder, RawHeaderList
 from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header, is_upgrade
 from aerodrome.gateway.hosts import split_host
+from aerodrome.gateway.identity import Proofs
 from aerodrome.gateway.oidc import OidcPages, following
 from aerodrome.gateway.ports import Backstage, Route
 from aerodrome.gateway.signin import SignIn
@@ -34,10 +35,11 @@ class GatewayApp:
         self._backstage = backstage
         self._routes = routes
         self.upstreams = Upstreams(backstage.limits)
-        self._forwarder = Forwarder(self.upstreams, backstage.limits)
+        proofs = Proofs(backstage.environments)
+        self._forwarder = Forwarder(self.upstreams, proofs, backstage.limits)
         # Connections of its own: those who read logs without end must not keep others from signing in.
         self.sign_in_upstreams = Upstreams(backstage.limits)
-        self._sign_in = SignIn(backstage, self.sign_in_upstreams)
+        self._sign_in = SignIn(backstage, proofs, self.sign_in_upstreams)
         self._oidc = OidcPages(backstage, self._sign_in)
         self._cli = CliBridge(backstage)
         self._turnstile = Turnstile(backstage.limits.per_user, backstage.limits.pool)

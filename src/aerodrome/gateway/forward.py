@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from aerodrome.gateway import pages
 from aerodrome.gateway.headers import Framing, towards_airflow, towards_client
+from aerodrome.gateway.identity import Proofs
 from aerodrome.gateway.ports import Limits, Route
 from aerodrome.gateway.upstream import Away, Broken, Upstreams
 from aerodrome.web.bodies import ClientGone, Inbound, Incomplete
@@ -24,10 +25,11 @@ _RETRY_AFTER = 5  # seconds; a browser's page loads itself again
 
 
 class Forwarder:
-    """Stateless but for the connection pools."""
+    """Stateless but for what it was given: connection pools, and proofs."""
 
-    def __init__(self, upstreams: Upstreams, limits: Limits) -> None:
+    def __init__(self, upstreams: Upstreams, proofs: Proofs, limits: Limits) -> None:
         self._upstreams = upstreams
+        self._proofs = proofs
         self._limits = limits
 
     async def forward(
@@ -45,6 +47,7 @@ class Forwarder:
         inbound = Inbound(receive, self._limits.body_idle, body.has_body)
         client = scope["client"][0] if scope.get("client") else "127.0.0.1"
         headers = towards_airflow(scope["headers"], body, client=client, host=host, port=port)
+        headers.append(await self._proofs.header(route.environment_id))
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         chunks = inbound.chunks() if body.has_body else None
         await inbound.serve(self._exchange(route, scope, target, headers, chunks, on_answer, receive, send))

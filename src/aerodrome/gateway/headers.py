@@ -13,6 +13,7 @@ from aerodrome.relay import HOP_BY_HOP
 RawHeaders = Sequence[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
 
 IDENTITY = b"x-aerodrome-identity"
+PROOF = b"x-aerodrome-gateway"
 
 _NEVER_IN = frozenset(
     (

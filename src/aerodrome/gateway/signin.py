@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope
 from aerodrome.gateway import pages
 from aerodrome.gateway.doors import open_session
 from aerodrome.gateway.headers import IDENTITY, RawHeaders, fortified, forwarded, set_cookie, values
-from aerodrome.gateway.identity import sign
+from aerodrome.gateway.identity import Proofs, sign
 from aerodrome.gateway.ports import Backstage, Principal, Redeemed, Route
 from aerodrome.gateway.turnstile import Full, Turnstile
 from aerodrome.gateway.upstream import Away, Broken, Upstreams
@@ -51,8 +51,9 @@ class Refused(Exception):
 class SignIn:
     """Redeems tokens and signs in to Airflow."""
 
-    def __init__(self, backstage: Backstage, upstreams: Upstreams) -> None:
+    def __init__(self, backstage: Backstage, proofs: Proofs, upstreams: Upstreams) -> None:
         self._backstage = backstage
+        self._proofs = proofs
         self._upstreams = upstreams
         # Airflow keeps the roles of a user's last sign-in: that must be the one whose session we write down last.
         self._one_by_one = Turnstile(1, backstage.limits.login)
@@ -130,12 +131,14 @@ class SignIn:
     async def _airflow_login(self, route: Route, host: str, port: int, principal: Principal, client: str) -> _Login:
         secret = await self._backstage.environments.identity_secret(route.environment_id)
         identity = sign(secret, route.environment_id, principal, self._backstage.now())
+        proof = await self._proofs.header(route.environment_id)
         result, target = _Login(), route.login_path.encode()
         for _ in range(_HOPS):
             headers = [
                 (b"host", host.encode("latin-1")),
                 (b"accept", b"text/html"),
                 (IDENTITY, identity),
+                proof,
                 *forwarded(client, host, port),
             ]
             if result.cookies:

@@ -13,7 +13,7 @@ from aerodrome.domain import versions
 from aerodrome.domain.component import Component, ComponentKind, ComponentState
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan, broker_prefix, database_url
-from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.domain.secrets import EnvironmentSecrets, gateway_proof
 from aerodrome.observe.jobs import beating
 from aerodrome.observe.workers import ping_workers
 
@@ -37,7 +37,8 @@ class HealthChecks:
     ) -> Mapping[str, str]:
         version = versions.get(environment.desired["AirflowVersion"])
         patience = _PATIENCE_AT_START if environment.status is Status.CREATING else _PATIENCE
-        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+        headers = {versions.PROOF_HEADER: gateway_proof(secrets.identity_secret, environment.id)}
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, headers=headers) as client:
             web, workers = await asyncio.gather(
                 asyncio.gather(*(self._web(client, c, observed) for c in plan.of(ComponentKind.WEB_SERVER))),
                 self._workers(environment.id, plan, patience),

@@ -39,7 +39,7 @@ def healthy(airflow: Environment) -> Environment:
                 return False
             return not versions.unhealthy_parts(airflow.facts.version, answer.json(), SLOTS.values())
 
-        async with httpx.AsyncClient(base_url=airflow.web, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=airflow.web, timeout=30, headers=airflow.proof) as client:
             await until(well, airflow)
 
     asyncio.run(wait())
@@ -67,7 +67,7 @@ async def log_of(client: httpx.AsyncClient, run: str, task: str) -> str:
 
 class TestSigningIn:
     async def login(self, environment: Environment, headers: dict[str, str]) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=environment.web, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=environment.web, timeout=60, headers=environment.proof) as client:
             return await client.get(environment.facts.version.login_path, headers=headers)
 
     async def test_the_gateways_word_gives_airflows_own_cookies(self, healthy: Environment) -> None:
@@ -95,7 +95,7 @@ class TestSigningIn:
             assert (answer.status_code, list(answer.cookies)) == (401, [])
 
     async def test_a_session_alone_gets_no_new_token(self, healthy: Environment) -> None:
-        async with httpx.AsyncClient(base_url=healthy.web, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=healthy.web, timeout=60, headers=healthy.proof) as client:
             path = healthy.facts.version.login_path
             session = (await client.get(path, headers=healthy.header("Admin"))).cookies["session"]
             answer = await client.get(path, headers={"Cookie": f"session={session}"})
@@ -105,7 +105,7 @@ class TestSigningIn:
     async def test_there_are_no_passwords(self, healthy: Environment) -> None:
         await healthy.token("Admin")
         dags = f"{healthy.facts.version.api_prefix}/dags"
-        async with httpx.AsyncClient(base_url=healthy.web, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=healthy.web, timeout=60, headers=healthy.proof) as client:
             for password in ("admin", "x"):
                 assert (await client.get(dags, auth=("admin", password))).status_code in (401, 403)
                 if healthy.facts.version.bearer:
