@@ -18,6 +18,7 @@ _RAW = HEADER.lower().encode()
 _WSGI = "HTTP_X_AERODROME_GATEWAY"
 _EXECUTION = "/execution"
 _REFUSAL = b'{"detail": "This web server is reached through the gateway.", "status": 401, "title": "Unauthorized"}'
+_NO_TOKEN = b'{"detail": "This is for tasks, which have a token.", "status": 401, "title": "Unauthorized"}'
 _NOTHING = b'{"detail": "Not Found"}'
 
 Asgi = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
@@ -50,10 +51,12 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
         elif self._tasks_port is not None and scope["server"][1] == self._tasks_port:
             path = scope["path"]
-            if path == _EXECUTION or path.startswith(_EXECUTION + "/"):
-                await self._app(scope, receive, send)
-            else:
+            if not (path == _EXECUTION or path.startswith(_EXECUTION + "/")):
                 await _answer(send, 404, _NOTHING)
+            elif not any(name == b"authorization" for name, _ in scope["headers"]):  # Airflow would show some pages
+                await _answer(send, 401, _NO_TOKEN)
+            else:
+                await self._app(scope, receive, send)
         else:
             shown = [value for name, value in scope["headers"] if name == _RAW]
             if len(shown) == 1 and _same(shown[0], self._wanted):

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ import redis
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.domain.plan import broker_prefix
-from aerodrome.domain.secrets import gateway_proof
-from aerodrome.domain.versions import PROOF_HEADER, worker_node
 from aerodrome.domain.versions import get as airflow_version
+from aerodrome.domain.versions import worker_node
 from aerodrome.errors import Temporary
 from aerodrome.observe.workers import ping_workers
 from aerodrome.supervision import daemon, processes
 from aerodrome.supervision.files import Files
+from support.people import proof_of
 from support.site import Site, wait_for
 
 DAG = Path(__file__).with_name("kills_dag.py")
@@ -217,20 +218,15 @@ class Target:
             return None
         try:
             url = f"http://{address}{self.version.health_path}"
-            answer = httpx.get(url, headers=self.proof(), timeout=5, trust_env=False)
+            answer = httpx.get(url, headers=self.proof, timeout=5, trust_env=False)
             return dict(answer.json()) if answer.status_code == httpx.codes.OK else None
         except (httpx.HTTPError, ValueError):
             return None
 
+    @cached_property
     def proof(self) -> dict[str, str]:
-        """What the gateway shows to the web server, from what that was started with; nothing while it isn't there."""
-        try:
-            pid = self.pid(self.program("webserver"))
-            lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
-        except (OSError, ValueError, IndexError):
-            return {}
-        secret = next((line.partition("=")[2] for line in lines if line.startswith("AERODROME_IDENTITY_SECRET=")), "")
-        return {PROOF_HEADER: gateway_proof(secret, self.id)}
+        """What the gateway shows to the web server."""
+        return proof_of(self.site, self.id)
 
     def pool(self) -> list[int]:
         """The processes of the worker that take tasks from its main process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,11 @@ from typing import Any
 import httpx
 from botocore.exceptions import ClientError
 
+from aerodrome.domain.secrets import gateway_proof
+from aerodrome.domain.versions import PROOF_HEADER
+from aerodrome.store.database import DATABASE, open_pool
+from aerodrome.store.environments import EnvironmentStore
+from aerodrome.store.vault import Vault
 from support.site import Demo, Site
 
 WEB, REST = "airflow:CreateWebLoginToken", "airflow:InvokeRestApi"
@@ -96,9 +102,26 @@ def browser(demo: Demo, **shown: str) -> httpx.Client:
     return httpx.Client(base_url=f"https://{demo.host}", headers=headers, verify=trust, timeout=60, trust_env=False)
 
 
+def id_of(site: Site, name: str) -> str:
+    status = json.loads(site.aerodrome("status", "--json").stdout)
+    (found,) = [row["id"] for row in status["environments"] if row["name"] == name]
+    return str(found)
+
+
 def port_of(demo: Demo, name: str = "web") -> int:
     """Where the environment's web server itself listens: `web`, or `*` for what tasks report to."""
-    status = json.loads(demo.site.aerodrome("status", "--json").stdout)
-    (environment_id,) = [row["id"] for row in status["environments"] if row["name"] == demo.name]
     book = json.loads((demo.site.layout.environments / "ports.json").read_text())
-    return int(book["slots"][environment_id]["webserver-1"][name])
+    return int(book["slots"][id_of(demo.site, demo.name)]["webserver-1"][name])
+
+
+def proof_of(site: Site, environment_id: str) -> dict[str, str]:
+    """What the gateway shows to the environment's web server, from the sealed row, as the control plane reads it."""
+
+    async def read() -> str:
+        url = f"{site.installation.postgres_url}/{DATABASE}"
+        async with open_pool(url, size=1, read_soon=False) as pool:
+            secrets = await EnvironmentStore(pool, Vault(site.layout.master_key.read_bytes())).secrets(environment_id)
+        assert secrets is not None
+        return gateway_proof(secrets.identity_secret, environment_id)
+
+    return {PROOF_HEADER: asyncio.run(read())}

@@ -6,14 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
-import httpx
+import httpcore
 from starlette.types import Receive, Scope, Send
 
 from aerodrome.gateway import pages
 from aerodrome.gateway.headers import Framing, towards_airflow, towards_client
 from aerodrome.gateway.identity import Proofs
 from aerodrome.gateway.ports import Limits, Route
-from aerodrome.gateway.upstream import Away, Broken, Upstreams
+from aerodrome.gateway.upstream import BROKEN_OFF, Away, Broken, Upstreams
 from aerodrome.web.bodies import ClientGone, Inbound, Incomplete
 
 log = logging.getLogger("aerodrome.gateway")
@@ -85,16 +85,15 @@ class Forwarder:
             return
         await answer(scope, receive, send)
 
-    async def _pass_back(self, response: httpx.Response, on_answer: OnAnswer, send: Send) -> None:
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport made it
+    async def _pass_back(self, response: httpcore.Response, on_answer: OnAnswer, send: Send) -> None:
         try:
-            headers = towards_client(response.headers.raw)
+            headers = towards_client(response.headers)
             await on_answer(headers)
             # Broken off: returning without the end makes uvicorn cut the connection, so that the client sees it too.
-            with suppress(httpx.TransportError):
-                await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-                async for chunk in response.stream:
+            with suppress(*BROKEN_OFF):
+                await send({"type": "http.response.start", "status": response.status, "headers": headers})
+                async for chunk in response.aiter_stream():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            await response.stream.aclose()
+            await response.aclose()

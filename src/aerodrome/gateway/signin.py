@@ -155,14 +155,15 @@ class SignIn:
         """One request of the login: collects cookies, returns where Airflow redirects to."""
         response = await self._upstreams.send(route, "GET", target, headers)
         await response.aclose()
-        for value in [value for name, value in response.headers.raw if name.lower() == b"set-cookie"]:
+        answered = [(name.lower(), value) for name, value in response.headers]
+        for value in values(answered, b"set-cookie"):
             name, content = set_cookie(value)
             result.cookies[name] = value
-            if name == route.cookie_name and content and response.status_code < 400:
+            if name == route.cookie_name and content and response.status < 400:
                 result.credential = content
-        location = response.headers.get("location", "")
+        location = b"".join(values(answered, b"location")[:1]).decode("latin-1")
         path = urlsplit(location).path
-        return path.encode("latin-1") if 300 <= response.status_code < 400 and path.startswith("/") else None
+        return path.encode("latin-1") if 300 <= response.status < 400 and path.startswith("/") else None
 
 
 def token_in(body: bytes, headers: RawHeaders) -> str | None:

@@ -84,7 +84,8 @@ async def test_where_no_secret_is_set_nobody_gets_in() -> None:
 
 @pytest.mark.parametrize("path", ["/execution", "/execution/task-instances/1/run"])
 async def test_tasks_reach_their_api_at_their_port(path: str) -> None:
-    assert (await asked(path=path, port=TASKS))[0] == 200
+    assert (await asked((b"authorization", b"Bearer a.task"), path=path, port=TASKS))[0] == 200
+    assert await asked(path=path, port=TASKS) == (401, [])
 
 
 @pytest.mark.parametrize(
