@@ -18,6 +18,7 @@ from aerodrome.domain.option_readers import relevant
 from aerodrome.domain.plan import Plan, name_component, web_servers
 from aerodrome.domain.products import Content, Part, Product
 from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.domain.update import in_force
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.reconcile.ports import ContentState, Endpoints, Made, Making, Services
 
@@ -68,6 +69,7 @@ class World:
     unchanged: set[str] = field(default_factory=set)  # versions of which the same is made as of version 1
     routes: set[str] = field(default_factory=set)
     ways: dict[str, list[str]] = field(default_factory=dict)  # environment id -> web servers that it is led to
+    modes: dict[str, str | None] = field(default_factory=dict)  # environment id -> access mode of its route
     sick: dict[str, str] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
     told_data: list[Mapping[str, Any]] = field(default_factory=list)  # of each
@@ -295,6 +297,7 @@ class _Routes:
     async def ensure(self, environment: Environment, plan: Plan, observed: Mapping[str, ComponentState]) -> None:
         self.ids.add(environment.id)
         self.world.ways[environment.id] = web_servers(environment, plan, observed)
+        self.world.modes[environment.id] = in_force(environment).desired.get("WebserverAccessMode")
 
     async def drop(self, environment_id: str) -> None:
         self.ids.discard(environment_id)

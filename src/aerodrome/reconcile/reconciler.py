@@ -128,15 +128,17 @@ class Reconciler:
             await self._store.delete(environment.id, NewEvent("status.changed", Status.DELETED, data=data))
             self._told.pop(environment.id, None)
             return None
+        if environment.fallback is not None and "check_health" in result.done:
+            # From here on nothing is rolled back: what ran before may go, and what needs no new component (the access
+            # mode, told options) comes into force with the next pass. AVAILABLE only after that one.
+            message = "Every component runs as the update wants it"
+            event = NewEvent("update.applied", message if result.converged else f"{message}; the old ones go")
+            await self._store.update(environment, event, applied=environment.desired, fallback=None)
+            return 0.0
         if result.converged:
             return await self._converged(environment)
         if result.made:
             await self._store.update(environment, made={**environment.made, **result.made})
-            return 0.0
-        if environment.fallback is not None and "check_health" in result.done:
-            # From here on nothing is rolled back: what ran before may go.
-            event = NewEvent("update.applied", "Every component runs as the update wants it; the old ones go")
-            await self._store.update(environment, event, applied=environment.desired, fallback=None)
             return 0.0
         if result.status not in (None, environment.status):
             return await self._become(environment, result.status)

@@ -83,6 +83,24 @@ async def test_what_touches_no_component_starts_none(
     assert (row.status, row.applied) == (Status.AVAILABLE, row.desired)
 
 
+async def test_available_means_that_what_replaces_no_component_is_in_force_too(
+    store: EnvironmentStore, available: tuple[World, Environment]
+) -> None:
+    """The access mode: applied while it is UPDATING still, and not before it can no longer be rolled back."""
+    world, before = available
+    running = set(world.backend.components[before.id])
+    await update(store, before.id, WebserverAccessMode="PUBLIC_ONLY")
+    reconciler, seen = control_plane(store, world), list[tuple[Status, str | None]]()
+    for _ in range(ROUNDS):
+        again = await reconciler.reconcile(before.id)
+        seen.append(((await row_of(store, before)).status, world.modes[before.id]))
+        if again is None:
+            break
+    assert set(world.backend.components[before.id]) == running, "none was replaced"
+    assert seen[0] == (Status.UPDATING, None)
+    assert next(each for each in seen if each[0] is Status.AVAILABLE) == (Status.AVAILABLE, "PUBLIC_ONLY")
+
+
 async def test_an_update_with_nothing_in_it_replaces_all_in_the_current_runtime(
     store: EnvironmentStore, available: tuple[World, Environment]
 ) -> None:
