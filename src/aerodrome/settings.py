@@ -179,6 +179,13 @@ class Settings(BaseSettings):
             raise ValueError("it means nothing without AERODROME_OIDC_ISSUER; set that too.")
         return value or None
 
+    @field_validator("oidc_client_secret_file", "oidc_ca_file")
+    @classmethod
+    def _complete(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError(f"{path} is not a whole path: the control plane has another working folder. Begin with /.")
+        return path
+
     @field_validator("oidc_roles")
     @classmethod
     def _roles(cls, roles: str | None) -> str | None:

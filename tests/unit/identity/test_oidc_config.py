@@ -79,6 +79,8 @@ def test_a_mapping_without_environments_is_for_all(put: Any) -> None:
         ("oidc_roles", '[{"group": "g", "role": "User", "environments": []}]', "must be a list of names"),
         ("oidc_roles", '[{"group": "g", "role": "User", "environment": ["a"]}]', "unknown member environment"),
         ("oidc_scopes", "profile email", "must have openid"),
+        ("oidc_client_secret_file", "secret", "not a whole path"),
+        ("oidc_ca_file", "./ca.pem", "not a whole path"),
         ("oidc_groups_claim", "", "at least 1 character"),
     ],
 )

@@ -17,6 +17,7 @@ from aerodrome.identity.oidc.asking import Asking
 from aerodrome.identity.oidc.attempts import LIFETIME, Attempts
 from aerodrome.identity.oidc.config import OidcConfig, mappings_of
 from aerodrome.identity.oidc.errors import ProviderAway, SignInError
+from aerodrome.identity.oidc.id_token import keys_of
 from aerodrome.identity.oidc.provider import Attempt, Provider
 from support.fake_provider import (
     CLIENT_ID,
@@ -151,6 +152,13 @@ async def test_a_symmetric_key_in_the_public_set_signs_nothing(desk: Desk) -> No
     desk.fake.published = [{**shared.as_dict(private=True)}]
     desk.fake.key, desk.fake.header = shared, {"alg": "HS256", "kid": "one"}
     assert "not valid" in await desk.refused()
+
+
+def test_of_a_key_set_only_public_keys_for_signatures_are_taken() -> None:
+    shared = OctKey.generate_key(256, {"kid": "s"}, auto_kid=False).as_dict(private=True)
+    sealing = {**OTHER.as_dict(private=False), "use": "enc"}
+    assert [key.kid for key in keys_of({"keys": [shared, sealing, KEY.as_dict(private=False)]})] == ["one"]
+    assert list(keys_of({"keys": "none"})) == []
 
 
 @pytest.mark.filterwarnings("ignore:Key size:joserfc.errors.SecurityWarning")
@@ -297,6 +305,24 @@ async def test_an_answer_that_never_comes_is_not_waited_for(desk: Desk) -> None:
 async def test_many_who_come_at_once_ask_for_the_documents_once(desk: Desk) -> None:
     await asyncio.gather(*(desk.provider.authorization_url(desk.attempt) for _ in range(20)))
     assert len(desk.fake.requests) == 2
+
+
+async def test_many_who_come_while_it_hangs_wait_as_long_as_one(desk: Desk) -> None:
+    class Silent(Endless):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await asyncio.sleep(60)
+            yield b""
+
+    desk.fake.answers["/keys"] = httpx.Response(200, stream=Silent())
+    began = time.monotonic()
+    asked = [desk.provider.authorization_url(desk.attempt) for _ in range(20)]
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(each) for each in told} == {ProviderAway}
+    assert time.monotonic() - began < 2
+    assert len(desk.fake.requests) == 2
+    del desk.fake.answers["/keys"]
+    desk.clock += 2
+    assert await desk.provider.authorization_url(desk.attempt)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
@@ -24,6 +24,7 @@ from aerodrome.identity.oidc.metadata import PATH, Metadata, metadata_of
 
 _FRESH = 3600.0  # seconds for which discovery document and keys are good
 _NEW_KEYS = 5.0  # seconds between two looks for a key that we don't know
+_TOLD = 2.0  # seconds for which a failure is passed on to others: who waits behind it would wait as long again
 _NAMES = ("preferred_username", "email", "sub")
 _LONGEST = 512  # characters of a name or subject
 
@@ -38,7 +39,7 @@ class Attempt:
     redirect_uri: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Known:
     metadata: Metadata
     keys: jwk.KeySet
@@ -62,6 +63,7 @@ class Provider:
         self._now = now
         self._clock = clock
         self._known: _Known | None = None
+        self._failed: tuple[float, str] | None = None
         self._looking = asyncio.Lock()
 
     @property
@@ -205,15 +207,24 @@ class Provider:
     async def _look(self, *, keys_before: float | None = None) -> _Known:
         """What is known of the provider; with `keys_before`, its keys asked for again unless they are newer."""
         async with self._looking:  # many who sign in at once ask once
-            known, now = self._known, self._clock()
-            if known is None or now - known.since >= _FRESH:
-                metadata = metadata_of(await self._get(self._config.issuer + PATH), self._config.issuer)
-                keys = keys_of(await self._get(metadata.jwks_uri))
-                known = self._known = _Known(metadata, keys, now, now)
-            elif keys_before is not None and known.keys_since <= keys_before:
-                keys = keys_of(await self._get(known.metadata.jwks_uri))
-                known = self._known = _Known(known.metadata, keys, known.since, now)
+            if self._failed is not None and self._clock() - self._failed[0] < _TOLD:
+                raise ProviderAway(self._failed[1])
+            try:
+                known = self._known = await self._ask(keys_before)
+            except ProviderAway as error:
+                self._failed = (self._clock(), str(error))
+                raise
+            self._failed = None
             return known
+
+    async def _ask(self, keys_before: float | None) -> _Known:
+        known, now = self._known, self._clock()
+        if known is None or now - known.since >= _FRESH:
+            metadata = metadata_of(await self._get(self._config.issuer + PATH), self._config.issuer)
+            return _Known(metadata, keys_of(await self._get(metadata.jwks_uri)), now, now)
+        if keys_before is not None and known.keys_since <= keys_before:
+            return replace(known, keys=keys_of(await self._get(known.metadata.jwks_uri)), keys_since=now)
+        return known
 
     async def _get(self, url: str) -> Mapping[str, Any]:
         status, answer = await self._asking.json("GET", url)
