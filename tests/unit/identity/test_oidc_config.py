@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from aerodrome.cli.main import _settings_lines as settings_lines
+from aerodrome.cli.starting import bring_up
 from aerodrome.domain.sign_in import RoleMapping
 from aerodrome.errors import Permanent
+from aerodrome.machineroom.progress import Silent
 from aerodrome.settings import Settings
 
 ROLES = '[{"group": "data-eng", "role": "User", "environments": ["team-a-*"]}]'
@@ -137,3 +140,20 @@ def test_authorities_that_are_none_are_refused(put: Any, tmp_path: Path, content
     put(OIDC_CA_FILE=str(path))
     with pytest.raises(Permanent, match=r"AERODROME_OIDC_CA_FILE: .* can't be used"):
         Settings().identity_provider()
+
+
+async def test_up_refuses_before_it_does_anything(put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AERODROME_HOME", str(tmp_path / "home"))
+    put(OIDC_CLIENT_SECRET_FILE=str(tmp_path / "nowhere"))
+    with pytest.raises(Permanent, match="AERODROME_OIDC_CLIENT_SECRET_FILE"):
+        await bring_up(Settings(), Silent())
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_wrong_setting_is_one_line_at_the_terminal(put: Any) -> None:
+    put(OIDC_SCOPES="email")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert settings_lines(caught.value) == (
+        "AERODROME_OIDC_SCOPES: it must have openid among its words: without it a provider gives no ID token."
+    )
