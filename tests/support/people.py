@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from botocore.exceptions import ClientError
 
-from aerodrome.domain.secrets import gateway_proof
+from aerodrome.domain.secrets import EnvironmentSecrets, gateway_proof
 from aerodrome.domain.versions import PROOF_HEADER
 from aerodrome.store.database import DATABASE, open_pool
 from aerodrome.store.environments import EnvironmentStore
@@ -91,6 +91,10 @@ def person(site: Site, name: str, *statements: Mapping[str, Any]) -> Iterator[Pe
             iam.delete_user(UserName=name)
 
 
+def trust(site: Site) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=site.layout.ca_bundle)
+
+
 def browser(demo: Demo, **shown: str) -> httpx.Client:
     """A client of the environment's web server; `cookie` or `bearer` is what it shows."""
     headers = {}
@@ -98,8 +102,8 @@ def browser(demo: Demo, **shown: str) -> httpx.Client:
         headers["Cookie"] = f"{demo.version.cookie}={shown['cookie']}"
     if "bearer" in shown:
         headers["Authorization"] = f"Bearer {shown['bearer']}"
-    trust = ssl.create_default_context(cafile=demo.site.layout.ca_bundle)
-    return httpx.Client(base_url=f"https://{demo.host}", headers=headers, verify=trust, timeout=60, trust_env=False)
+    verify = trust(demo.site)
+    return httpx.Client(base_url=f"https://{demo.host}", headers=headers, verify=verify, timeout=60, trust_env=False)
 
 
 def id_of(site: Site, name: str) -> str:
@@ -115,13 +119,18 @@ def port_of(demo: Demo, name: str = "web") -> int:
 
 
 def proof_of(site: Site, environment_id: str) -> dict[str, str]:
-    """What the gateway shows to the environment's web server, from the sealed row, as the control plane reads it."""
+    """What the gateway shows to the environment's web server."""
+    return {PROOF_HEADER: gateway_proof(secrets_of(site, environment_id).identity_secret, environment_id)}
 
-    async def read() -> str:
+
+def secrets_of(site: Site, environment_id: str) -> EnvironmentSecrets:
+    """From the sealed row, as the control plane reads it."""
+
+    async def read() -> EnvironmentSecrets:
         url = f"{site.installation.postgres_url}/{DATABASE}"
         async with open_pool(url, size=1, read_soon=False) as pool:
             secrets = await EnvironmentStore(pool, Vault(site.layout.master_key.read_bytes())).secrets(environment_id)
         assert secrets is not None
-        return gateway_proof(secrets.identity_secret, environment_id)
+        return secrets
 
-    return {PROOF_HEADER: asyncio.run(read())}
+    return asyncio.run(read())

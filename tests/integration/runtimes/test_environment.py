@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -65,6 +67,18 @@ async def log_of(client: httpx.AsyncClient, run: str, task: str) -> str:
     return content if isinstance(content, str) else "\n".join(line["event"] for line in content)
 
 
+def altered(header: dict[str, str]) -> list[dict[str, str]]:
+    """The gateway's word about a Viewer, with something else in it: the role, the end, a character of either half."""
+    body, _, signature = header[versions.IDENTITY_HEADER].partition(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    others = []
+    for change in ({"roles": ["Admin"]}, {"user": "somebody"}, {"exp": claims["exp"] + 20}):
+        text = base64.urlsafe_b64encode(json.dumps({**claims, **change}).encode()).rstrip(b"=").decode()
+        others.append(f"{text}.{signature}")
+    others += [f"{body}.{signature[:-1]}{'0' if signature[-1] != '0' else '1'}", f"{body}.", body, f"{body}.{body}"]
+    return [{**header, versions.IDENTITY_HEADER: other} for other in others]
+
+
 class TestSigningIn:
     async def login(self, environment: Environment, headers: dict[str, str]) -> httpx.Response:
         async with httpx.AsyncClient(base_url=environment.web, timeout=60, headers=environment.proof) as client:
@@ -89,10 +103,21 @@ class TestSigningIn:
             healthy.header("Admin", now=time.time() - 31),
             healthy.header("Admin", environment="fedcba987654"),
             healthy.header("Superuser"),
+            *altered(healthy.header("Viewer")),
             {"REMOTE_USER": "admin", "Remote-User": "admin", "X-Remote-User": "admin"},
         ):
             answer = await self.login(healthy, headers)
             assert (answer.status_code, list(answer.cookies)) == (401, [])
+
+    async def test_even_the_gateways_word_is_nothing_without_the_gateway(self, healthy: Environment) -> None:
+        version, word = healthy.facts.version, healthy.header("Admin")
+        del word[versions.PROOF_HEADER]
+        async with await healthy.client("Admin") as signed_in, httpx.AsyncClient(base_url=healthy.web) as client:
+            del signed_in.headers[versions.PROOF_HEADER]
+            for headers in ({}, word, dict(signed_in.headers), dict(signed_in.headers) | word):
+                for path in ("/", version.login_path, version.health_path, f"{version.api_prefix}/dags"):
+                    answer = await client.get(path, headers=headers)
+                    assert (answer.status_code, list(answer.cookies)) == (401, []), path
 
     async def test_a_session_alone_gets_no_new_token(self, healthy: Environment) -> None:
         async with httpx.AsyncClient(base_url=healthy.web, timeout=60, headers=healthy.proof) as client:

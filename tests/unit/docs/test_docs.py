@@ -51,6 +51,13 @@ def test_a_row_that_claims_something_names_a_test_that_exists(feature: str, stat
         assert function in functions_in(ROOT / file), f"{feature}: {file} has no {function}"
 
 
+def test_a_promise_of_security_names_tests_that_exist() -> None:
+    named = TEST.findall((ROOT / "docs/explanation/security.md").read_text())
+    assert len(named) > 30
+    gone = [(file, name) for file, name in named if not (ROOT / file).exists() or name not in functions_in(ROOT / file)]
+    assert gone == []
+
+
 def names_of_the_model() -> Iterator[str]:
     """Operations, their errors, the members of calls and answers, and those of an environment."""
     from botocore.loaders import Loader
