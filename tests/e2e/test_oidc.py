@@ -92,7 +92,6 @@ def sessions(demo: Demo, user: str) -> list[dict[str, Any]]:
 def test_people_come_in_with_the_roles_of_their_groups(
     open_demo: Demo, place: Place, program: Path, conform: bool
 ) -> None:
-    """Each provider of these has keys of its own: the second one's are found when its first token comes."""
     demo = open_demo
     with (
         running(place, program, [demo.host], conform=conform),
@@ -112,6 +111,18 @@ def test_people_come_in_with_the_roles_of_their_groups(
         assert cookie.secure
         (shown,) = [each for each in sessions(demo, "oidc/ann") if each["IdentityProvider"] == place.issuer][-1:]
         assert (shown["IamIdentity"], shown["Roles"], shown["AccessKeyId"]) == ("oidc/Ann", ["User", "Viewer"], None)
+
+
+def test_new_keys_of_the_provider_are_found(open_demo: Demo, place: Place, program: Path) -> None:
+    """When the first token comes, but not again and again: after five seconds at most."""
+    place.change_key()
+    with running(place, program, [open_demo.host]):
+
+        def enters() -> bool:
+            with visitor(open_demo, place) as ben:
+                return ben.sign_in(open_demo.host, "ben").status_code == 200
+
+        wait_for("a sign-in with a new key", enters, 20)
 
 
 def test_a_session_ends_by_command(open_demo: Demo, place: Place, program: Path) -> None:

