@@ -9,8 +9,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from aerodrome.errors import Permanent
+from aerodrome.identity.oidc import config as oidc
 
 
 def default_home() -> Path:
@@ -163,6 +166,37 @@ class Settings(BaseSettings):
         description="Seconds after which an environment that will not start is CREATE_FAILED, an update rolled back.",
     )
 
+    oidc_issuer: str | None = Field(
+        None,
+        description="Identity provider that people sign in through: the https URL that it calls its issuer, "
+        "and that environments name as `StartUrl` of `IdentityCenterConfiguration`.",
+    )
+    oidc_client_id: str | None = Field(
+        None, validate_default=True, description="What the provider knows this installation by."
+    )
+    oidc_client_secret_file: Path | None = Field(
+        None, description="File (mode 0600) with the client's secret alone. Not set: a public client, with PKCE alone."
+    )
+    oidc_roles: str | None = Field(
+        None,
+        validate_default=True,
+        description="JSON list of the groups that may sign in, each with its Airflow role and, unless it is for all, "
+        'the environments: `[{"group": "data-eng", "role": "User", "environments": ["team-a-*"]}]`.',
+    )
+    oidc_groups_claim: str = Field("groups", min_length=1, description="Claim that holds a person's groups.")
+    oidc_user_claim: str | None = Field(
+        None,
+        min_length=1,
+        description="Claim that people are named by in Airflow. Not set: `preferred_username`, else `email`, else "
+        "`sub`. It should be one that they can't change themselves.",
+    )
+    oidc_scopes: str = Field(
+        "openid profile email", description="Scopes that are asked for; some providers want `groups` among them."
+    )
+    oidc_ca_file: Path | None = Field(
+        None, description="PEM file of further certificate authorities that the provider's hosts are believed by."
+    )
+
     @property
     def longest_rest_api_path(self) -> int:
         return self.rest_api_path_limit or (64 if self.strict else 2048)
@@ -171,3 +205,66 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, issuer: str | None) -> str | None:
+        return issuer and oidc.issuer_of(issuer)
+
+    @field_validator("oidc_client_id", "oidc_roles")
+    @classmethod
+    def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "oidc_issuer" not in info.data:  # it is wrong itself, and told so
+            return value
+        if info.data["oidc_issuer"] and not value:
+            raise ValueError("it must be set, since AERODROME_OIDC_ISSUER is.")
+        if value and not info.data["oidc_issuer"]:
+            raise ValueError("it means nothing without AERODROME_OIDC_ISSUER; set that too.")
+        return value or None
+
+    @field_validator("oidc_client_secret_file", "oidc_ca_file")
+    @classmethod
+    def _complete(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError(f"{path} is not a whole path: the control plane has another working folder. Begin with /.")
+        return path
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _roles(cls, roles: str | None) -> str | None:
+        if roles:
+            oidc.mappings_of(roles)
+        return roles
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _scopes(cls, scopes: str) -> str:
+        return " ".join(oidc.scopes_of(scopes))
+
+    def identity_provider(self) -> oidc.OidcConfig | None:
+        """The provider that people sign in through, if there is one. Reads the files that its settings name.
+
+        Raises:
+            Permanent: one of them isn't as it must be; the message names the setting.
+        """
+        if self.oidc_issuer is None or self.oidc_client_id is None or self.oidc_roles is None:
+            return None
+        secret, name = None, "AERODROME_OIDC_CLIENT_SECRET_FILE"
+        try:
+            if self.oidc_client_secret_file is not None:
+                secret = oidc.read_secret(self.oidc_client_secret_file)
+            name = "AERODROME_OIDC_CA_FILE"
+            if self.oidc_ca_file is not None:
+                oidc.check_authorities(self.oidc_ca_file)
+        except ValueError as error:
+            raise Permanent(f"{name}: {error}") from error
+        return oidc.OidcConfig(
+            issuer=self.oidc_issuer,
+            client_id=self.oidc_client_id,
+            mappings=oidc.mappings_of(self.oidc_roles),
+            client_secret=secret,
+            groups_claim=self.oidc_groups_claim,
+            user_claim=self.oidc_user_claim,
+            scopes=oidc.scopes_of(self.oidc_scopes),
+            ca_file=self.oidc_ca_file,
+        )

@@ -13,6 +13,7 @@ import pytest
 
 from aerodrome.domain import versions
 from aerodrome.machineroom import shell
+from support.real_provider import Place
 from support.site import Demo, Site
 
 
@@ -20,20 +21,21 @@ from support.site import Demo, Site
 def site() -> Iterator[Site]:
     """AERODROME_E2E_HOME names an installation that is kept, to try single tests in seconds."""
     if kept := os.environ.get("AERODROME_E2E_HOME"):
-        site = Site(Path(kept))
+        site = Site(Path(kept), settings=Place(Path(f"{kept}.provider")).settings)
         site.demo_output = site.aerodrome("demo").stdout
         yield from _prepared(site)
         return
     home = Path(tempfile.mkdtemp(prefix="aero-e2e-", dir="/tmp"))
     home.chmod(0o711)
-    site = Site(home)
+    site = Site(home, settings=Place(Path(f"{home}.provider")).settings)
     try:
         site.demo_output = site.aerodrome("demo").stdout
         yield from _prepared(site)
     finally:
         site.aerodrome("down", "--now", check=False)
         site.aerodrome("purge", "--yes", check=False)
-        shutil.rmtree(home, ignore_errors=True)
+        for folder in (home, f"{home}.provider"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

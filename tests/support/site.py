@@ -27,6 +27,7 @@ class Site:
     home: Path
     demo_output: str = ""
     variables: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)  # AERODROME_…, the same for every command
 
     @property
     def layout(self) -> Layout:
@@ -41,7 +42,8 @@ class Site:
         plain = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         passed = {k: v for k, v in os.environ.items() if k.startswith("UV_") or k.upper().endswith("_PROXY")}
         trust = {k: v for k, v in os.environ.items() if k in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
-        return {**plain, **passed, **trust, "HOME": str(self.home), "AERODROME_HOME": str(self.home), **self.variables}
+        ours = {"HOME": str(self.home), "AERODROME_HOME": str(self.home), **self.settings}
+        return {**plain, **passed, **trust, **ours, **self.variables}
 
     def run(self, *argv: str | Path, timeout: float = PATIENCE, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -62,6 +62,7 @@ class Context:
     list_readable_only: bool = False  # whether ListEnvironments leaves out what the caller may not GetEnvironment
     private_port: int = HTTPS_PORT  # of private web servers
     web_domain: str = DOMAIN  # of host names
+    issuer: str | None = None  # of the identity provider that people sign in through
 
     def host(self, environment_id: str, region: str, address: str) -> str:
         """The public host, which the private one follows from: fixed at create (design: web server host names)."""

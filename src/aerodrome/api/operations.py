@@ -33,6 +33,7 @@ from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate
 from aerodrome.domain.policy import authorise
 from aerodrome.domain.principal import Principal
 from aerodrome.domain.secrets import EnvironmentSecrets
+from aerodrome.domain.sign_in import start_url_faults
 from aerodrome.errors import ApiError, validation_error
 from aerodrome.store.environments import AddressTaken, DuplicateName
 from aerodrome.store.events import NewEvent
@@ -51,7 +52,8 @@ async def create_environment(context: Context, call: Call) -> Output:
     if tags:
         authorise(call.caller, "airflow:TagResource", key.arn, keys)
     members = creation.complete(call.params, strict=context.strict)
-    creation.check(members, strict=context.strict, tags=tags)
+    faults = start_url_faults(members, context.issuer)
+    creation.check(members, strict=context.strict, tags=tags, faults=faults)
     if await context.store.get(key) is not None:
         raise _duplicate(key)
     role_arn = members["ExecutionRoleArn"]

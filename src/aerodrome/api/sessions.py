@@ -161,6 +161,7 @@ def _show(session: StoredSession) -> dict[str, Any]:
         "AirflowIdentity": grant.username,
         "IamIdentity": grant.iam_identity,
         "AccessKeyId": grant.reference.get("access_key_id"),
+        "IdentityProvider": grant.reference.get("issuer"),
         "Roles": list(grant.roles),
         "SourceIp": grant.source_ip,
         "CreatedAt": session.created.timestamp(),

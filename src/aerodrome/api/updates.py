@@ -42,7 +42,7 @@ async def _checked(context: Context, call: Call, update: Update, environment: En
         ApiError: the environment can't become that, or the caller may not make it so.
     """
     stored = environment.desired
-    update.check(stored, strict=context.strict)
+    update.check(stored, strict=context.strict, issuer=context.issuer)
     members = update.apply(stored)
     if update.changes_role(stored):
         authorise_pass_role(context, call, members["ExecutionRoleArn"], environment.key)

@@ -91,10 +91,11 @@ def _fail(text: str, code: int) -> None:
 
 
 def _settings_lines(error: ValidationError) -> str:
-    return "\n".join(
-        f"AERODROME_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-        for problem in error.errors()
-    )
+    lines = []
+    for problem in error.errors():
+        name = "_".join(str(part) for part in problem["loc"]).upper()
+        lines.append(f"AERODROME_{name}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
 
 
 def _disk_full() -> str:

@@ -52,7 +52,7 @@ def _cells(session: dict[str, Any]) -> list[str]:
         f"{session['Environment']} ({session['Region']})",
         session["IamIdentity"],
         ", ".join(session["Roles"]),
-        str(session["AccessKeyId"]),
+        session["AccessKeyId"] or session.get("IdentityProvider") or "-",
         *(datetime.fromtimestamp(each, UTC).strftime("%Y-%m-%d %H:%M:%SZ") for each in times),
     ]
 
@@ -62,7 +62,10 @@ def revoke(
     session_id: Annotated[str | None, typer.Argument(help="One session, by its ID.", show_default=False)] = None,
     user: Annotated[
         str | None,
-        typer.Option(help="All sessions of an IAM user, user/NAME or NAME, or of a role: assumed-role/NAME."),
+        typer.Option(
+            help="All sessions of an IAM user, user/NAME or NAME, of a role, assumed-role/NAME, "
+            "or of somebody of the identity provider, oidc/NAME."
+        ),
     ] = None,
     environment: Annotated[str | None, typer.Option(help="All sessions of an environment.")] = None,
     region: Region = None,

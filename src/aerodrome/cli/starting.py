@@ -35,8 +35,12 @@ def wanted(settings: Settings) -> Wanted:
 
 
 async def bring_up(settings: Settings, progress: Progress) -> Up:
-    """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises."""
+    """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises.
+
+    The files that settings name are looked at first: the control plane would tell its log alone.
+    """
     layout = Layout(settings.home)
+    settings.identity_provider()
     certificates = pki.Certificates(layout, settings.tls_certificate, settings.tls_key)
     for line in await asyncio.to_thread(certificates.check):
         progress.notice(line)

@@ -17,7 +17,6 @@ _BOTH_MODES_SINCE = (3, 2)  # Airflow's version, mwaa-spec 1.3
 # What a later release brings. Taking it in and doing nothing would be a lie.
 _NOT_YET = {
     "KmsKey": "encryption with a customer's key",
-    "IdentityCenterConfiguration": "IAM Identity Center",
     "Teams": "teams",
 }
 
@@ -50,13 +49,13 @@ def complete(params: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
     return {**defaults, **given, "LoggingConfiguration": modules}
 
 
-def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = ()) -> None:
-    """Refuse what no environment can be made of. `tags`: the keys of its tags.
+def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = (), faults: Iterable[str] = ()) -> None:
+    """Refuse what no environment can be made of. `tags`: the keys of its tags; `faults`: what is wrong besides.
 
     Raises:
         ApiError: ValidationException that names every wrong field, its value where it isn't secret, and the fix.
     """
-    faults = [
+    found = [
         *_check_not_yet(members),
         *_check_version(members),
         *_check_class(members, strict=strict),
@@ -66,9 +65,10 @@ def check(members: Mapping[str, Any], *, strict: bool, tags: Iterable[str] = ())
         *option_faults(members.get("AirflowConfigurationOptions") or {}),
         *team_faults(members),
         *reserved_faults("Tags", tags),
+        *faults,
     ]
-    if faults:
-        raise validation_error("Invalid request provided: " + " ".join(faults))
+    if found:
+        raise validation_error("Invalid request provided: " + " ".join(found))
 
 
 def _check_not_yet(members: Mapping[str, Any]) -> list[str]:

@@ -11,10 +11,12 @@ from typing import Any
 from aerodrome.domain import creation, products
 from aerodrome.domain.environment import Environment, Fallback, LastUpdate, Status
 from aerodrome.domain.objects import VERSIONS
+from aerodrome.domain.sign_in import start_url_faults
 from aerodrome.errors import validation_error
 
 _NOT_MEMBERS = ("Name", "WorkerReplacementStrategy")  # of the environment: they say which one, and how
 _MERGED = ("LoggingConfiguration", "NetworkConfiguration")  # what a call leaves out of them stays
+_CENTER = "IdentityCenterConfiguration"
 _READ_FROM_BUCKET = ("ExecutionRoleArn", "SourceBucketArn", "DagS3Path")
 SOURCE = "UpdateEnvironment"  # LastUpdate.Source; MWAA publishes no values
 
@@ -55,13 +57,18 @@ class Update:
         for name in _MERGED:
             if name in self.members:
                 merged[name] = {**(stored.get(name) or {}), **self.members[name]}
+        if not merged.get(_CENTER):  # an empty one takes it away
+            merged.pop(_CENTER, None)
         return {name: value for name, value in merged.items() if value != "" or name in _READ_FROM_BUCKET}
 
     def _changes_bucket(self, stored: Mapping[str, Any]) -> bool:
         return self.members.get("SourceBucketArn") not in (None, stored.get("SourceBucketArn"))
 
-    def check(self, stored: Mapping[str, Any], *, strict: bool) -> None:
+    def check(self, stored: Mapping[str, Any], *, strict: bool, issuer: str | None = None) -> None:
         """Refuse what the environment can't become: the rules of a create, over what is stored and what is new.
+
+        `issuer` is the installation's identity provider. A stored StartUrl may be of an earlier one: that keeps no
+        other update from being made.
 
         Raises:
             ApiError: ValidationException that names every wrong field and the fix.
@@ -75,7 +82,7 @@ class Update:
                 f" changed to {merged['AirflowVersion']}: Aerodrome has no upgrades yet. Leave the field out, or create"
                 " another environment."
             )
-        creation.check(merged, strict=strict)
+        creation.check(merged, strict=strict, faults=start_url_faults(self.members, issuer))
 
     def changes(self, stored: Mapping[str, Any]) -> list[str]:
         """The names of the members that differ afterwards, sorted."""

@@ -17,6 +17,7 @@ from aerodrome.gateway.forward import Forwarder, RawHeaderList
 from aerodrome.gateway.headers import BadRequest, Framing, framing, host_header, is_upgrade, secured
 from aerodrome.gateway.hosts import split_host
 from aerodrome.gateway.identity import Proofs
+from aerodrome.gateway.oidc import OidcPages, following
 from aerodrome.gateway.ports import Backstage, Route
 from aerodrome.gateway.signin import SignIn
 from aerodrome.gateway.turnstile import Full, Turnstile
@@ -50,6 +51,7 @@ class GatewayApp:
         # Connections of its own: those who read logs without end must not keep others from signing in.
         self.sign_in_upstreams = Upstreams(backstage.limits)
         self._sign_in = SignIn(backstage, proofs, self.sign_in_upstreams)
+        self._oidc = OidcPages(backstage, self._sign_in)
         self._cli = CliBridge(backstage)
         self._turnstile = Turnstile(backstage.limits.per_user, backstage.limits.pool)
 
@@ -119,6 +121,8 @@ class GatewayApp:
             return await self._sign_in.login(route, host, port, scope, receive)
         if page == paths.CLI:
             return await self._cli.run(route, scope, receive)
+        if page in (paths.OIDC_START, paths.OIDC_CALLBACK):
+            return await self._oidc.answer(page, route, host, port, scope)
         if page == paths.SSO and scope["method"] in ("GET", "HEAD"):
             return pages.sso()
         as_html = pages.wants_html(scope["method"], scope["headers"])
@@ -133,7 +137,8 @@ class GatewayApp:
         if admitted is None:
             if leaving:
                 return pages.signed_out(route)
-            return pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers))
+            as_html = pages.wants_html(scope["method"], headers)
+            return pages.sign_in(route, as_html=as_html, following=following(scope))
         if paths.is_login(raw_path, route.login_path):
             return pages.sign_in(route, as_html=pages.wants_html(scope["method"], headers))
         if leaving:

@@ -46,6 +46,10 @@ async def admit(backstage: Backstage, route: Route, headers: RawHeaders) -> Admi
         session = await backstage.sessions.session(each)
         if session is None or session.environment_id != route.environment_id or session.expires <= backstage.now():
             return None
+        if session.issuer is not None and session.issuer != route.issuer:
+            # For good: a StartUrl that comes back lets nobody in who didn't sign in anew.
+            await backstage.sessions.end_session(session.id)
+            return None
         sessions[each] = session
     return Admitted(sessions) if sessions else None
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import html
 import secrets
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from aerodrome.gateway.headers import RawHeaders, values
-from aerodrome.gateway.paths import prefix
+from aerodrome.gateway.paths import OIDC_START, PREFIXES, prefix
 from aerodrome.gateway.ports import Route
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:12vh auto;padding:0 1.5rem;"
     "color:#1b2733;background:#fff}"
     "h1{font-size:1.4rem;font-weight:600}pre{background:#f2f5f8;padding:.8rem 1rem;border-radius:6px;overflow-x:auto}"
+    "a.button{display:inline-block;padding:.5rem 1rem;border-radius:6px;background:#0b5cad;color:#fff;"
+    "text-decoration:none}"
     "@media(prefers-color-scheme:dark){body{color:#dfe7ee;background:#12181e}pre{background:#1e2831}}"
 )
 # The token leaves the address bar before anything else happens, so that history never holds it.
@@ -93,8 +96,8 @@ def sso() -> Response:
     return guarded(_page("Signing in to Apache Airflow", body, 200, script=_SSO_SCRIPT))
 
 
-def sign_in(route: Route, *, as_html: bool) -> Response:
-    """401: how to sign in. For API callers the same in JSON."""
+def sign_in(route: Route, *, as_html: bool, following: str = "/") -> Response:
+    """401: how to sign in. For API callers the same in JSON. `following`: where to go afterwards."""
     name, region = route.key.name, route.key.region
     login = f"https://{route.host}{prefix(route.airflow_major)}/login"
     if not as_html:
@@ -108,13 +111,27 @@ def sign_in(route: Route, *, as_html: bool) -> Response:
     url = f"https://{route.host}{prefix(route.airflow_major)}/aws-console-sso?login=true"
     body = (
         f"<p>You are not signed in to the environment <b>{html.escape(name)}</b>, or your session has ended "
-        "(it lasts 12 hours). Open it from a shell:</p>"
+        f"(it lasts 12 hours).</p>{_through_provider(route, following)}<p>Open it from a shell:</p>"
         f"<pre>aerodrome env open {html.escape(name)} --region {html.escape(region)}</pre>"
         "<p>or get a token, and open the address below with the token behind the <code>#</code> within 60 seconds:</p>"
         f"<pre>aws mwaa create-web-login-token --name {html.escape(name)} --region {html.escape(region)} \\\n"
         f"    --query WebToken --output text\n\n{html.escape(url)}#TOKEN</pre>"
     )
     return guarded(_page("Sign in to Apache Airflow", body, 401))
+
+
+def _through_provider(route: Route, following: str) -> str:
+    if route.issuer is None:
+        return ""
+    address = f"{PREFIXES[0]}/{OIDC_START}?{urlencode({'next': following})}"
+    host = urlsplit(route.issuer).netloc
+    return f'<p><a class="button" href="{html.escape(address)}">Sign in with {html.escape(host)}</a></p>'
+
+
+def not_signed_in(status: int, title: str, text: str) -> Response:
+    """A sign-in through the identity provider that came to nothing, for the person in front of the browser."""
+    link = f'<p><a href="{PREFIXES[0]}/{OIDC_START}">Try again</a> or <a href="/">see other ways to sign in</a>.</p>'
+    return guarded(_page(title, f"<p>{html.escape(text)}</p>{link}", status))
 
 
 def signed_out(route: Route) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
@@ -9,6 +10,8 @@ PREFIXES = ("/aws_mwaa", "/pluginsv2/aws_mwaa")
 """Sign-in prefixes of Airflow 2 and 3; both answer on both (design: 'Open the UI')."""
 
 SSO, LOGIN, CLI = "aws-console-sso", "login", "cli"
+OIDC_START, OIDC_CALLBACK = "oidc/start", "oidc/callback"
+_OWN = frozenset({SSO, LOGIN, CLI, OIDC_START, OIDC_CALLBACK})
 _DECODINGS = 8  # a path that is still encoded after so many rounds is refused
 
 
@@ -22,8 +25,13 @@ def sso_url(host: str, airflow_major: int, token: str) -> str:
     return f"https://{host}{prefix(airflow_major)}/{SSO}?login=true#{token}"
 
 
+def oidc_url(host: str, page: str) -> str:
+    """One of our addresses for an identity provider: the same on all versions, since it is registered there."""
+    return f"https://{host}{PREFIXES[0]}/{page}"
+
+
 def own_page(raw_path: bytes) -> str | None:
-    """`aws-console-sso`, `login` or `cli`; `""` for any other path below a sign-in prefix; None elsewhere.
+    """One of the names above; `""` for any other path below a sign-in prefix; None elsewhere.
 
     Compared byte for byte: an encoded spelling is an ordinary path, which needs a session.
     """
@@ -31,7 +39,7 @@ def own_page(raw_path: bytes) -> str | None:
     for each in PREFIXES:
         if path == each or path.startswith(each + "/"):
             name = path[len(each) :].strip("/")
-            return name if name in (SSO, LOGIN, CLI) else ""
+            return name if name in _OWN else ""
     return None
 
 
@@ -75,6 +83,15 @@ def _bare(segment: str) -> str:
 def is_login(raw_path: bytes, login_path: str) -> bool:
     """Airflow's own login page: answered by us, since it redirects to itself for ever without an identity."""
     return raw_path.decode("latin-1").rstrip("/") == login_path.rstrip("/")
+
+
+_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII but the backslash, which browsers take for a slash
+_LONGEST = 1024
+
+
+def is_local(target: str) -> bool:
+    """Whether a browser that is sent to the target stays on this host."""
+    return len(target) <= _LONGEST and _LOCAL.fullmatch(target) is not None
 
 
 _LOGOUT = frozenset({"/logout", "/auth/logout", "/api/v2/auth/logout"})

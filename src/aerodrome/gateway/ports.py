@@ -13,7 +13,10 @@ from typing import Protocol
 
 from aerodrome.domain.component import Output
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.domain.sign_in import Person
 from aerodrome.domain.web_server import Side
+from aerodrome.identity.oidc.attempts import Attempts
+from aerodrome.identity.oidc.provider import Attempt
 from aerodrome.web.limits import ConnectionLimits
 
 Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path]]
@@ -35,6 +38,7 @@ class Route:
     aliases: tuple[str, ...] = ()  # further host names or addresses that are answered and certified
     side: Side = Side.PUBLIC
     base_host: str = ""  # the host that Airflow takes for its own, where that is another one
+    issuer: str | None = None  # of the identity provider that people may sign in through
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Session:
     environment_id: str
     principal: Principal
     expires: datetime
+    issuer: str | None = None  # of the identity provider that let the person in; None: a web token did
 
 
 class Tokens(Protocol):
@@ -126,6 +131,38 @@ class Gate(Protocol):
         ...
 
 
+class IdentityProvider(Protocol):
+    """Where people sign in. Each method may raise `SignInError`, whose message is for them."""
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def name(self) -> str:
+        """What people know it by: its host."""
+        ...
+
+    async def authorization_url(self, attempt: Attempt) -> str:
+        """Where the browser is sent to."""
+        ...
+
+    async def check_issuer(self, named: str | None) -> None:
+        """Refuse an answer that names another issuer, or none where it should."""
+        ...
+
+    async def person(self, code: str, attempt: Attempt) -> Person:
+        """Whom the code of the provider's answer stands for."""
+        ...
+
+
+class People(Protocol):
+    """What people whom the provider vouches for may do."""
+
+    async def admit_person(self, environment_id: str, person: Person, client: str) -> Redeemed | None:
+        """What a web token would have been worth. None: no group of theirs has a role in the environment."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """One side of the gateway. `bind` is the address of the listener that all its environments share, None: each has
@@ -135,6 +172,16 @@ class Opening:
     port: int
     bind: str | None
     gate: Gate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """All that signing in through an identity provider needs."""
+
+    provider: IdentityProvider
+    attempts: Attempts
+    people: People
+    groups_claim: str  # for the page that tells somebody that none of their groups counts
 
 
 class Environments(Protocol):
@@ -164,6 +211,7 @@ class Limits(ConnectionLimits):
     connect: float = 5.0  # to a web server
     pool: float = 10.0  # to wait for a free upstream connection, or for one of the user's own turns
     login: float = 30.0  # for Airflow's own login to answer
+    provider_calls: int = 16  # sign-ins that ask the identity provider at once; more of them wait as long as for `pool`
     session: float = 12 * 3600.0  # mwaa-spec 7.2
     recheck: float = 2.0  # between two looks whether the session of a long answer still stands
     cli_timeout: float = 60.0  # mwaa-spec 7.2 (load balancer's idle limit)
@@ -181,3 +229,4 @@ class Backstage:
     environments: Environments
     now: Callable[[], datetime]  # aware, UTC
     limits: Limits = field(default_factory=Limits)
+    oidc: Oidc | None = None

@@ -38,6 +38,16 @@ class _Login:
     credential: str = ""
 
 
+class Refused(Exception):
+    """Nobody gets in to Airflow now. The message is for the user; `retry_after` is in seconds."""
+
+    def __init__(self, status: int, title: str, text: str, *, retry_after: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        self.title = title
+        self.retry_after = retry_after
+
+
 class SignIn:
     """Redeems tokens and signs in to Airflow."""
 
@@ -63,40 +73,60 @@ class SignIn:
         token = token_in(body, scope["headers"])
         if not token:
             return _refusal(400, "Bad request", "The request carries no web token: post it as form field 'token'.")
-        if not route.upstreams:
-            return _away(route)  # before the token is used up
+        if not route.upstreams:  # before the token is used up
+            return _refusal(*_away(route, "Ask for a new token"), retry_after=5)
         redeemed = await self._backstage.tokens.redeem_web_token(token)
         if redeemed is None or redeemed.environment_id != route.environment_id:
             text = "The web token is not valid: it lasts 60 seconds, works once, and for its own environment alone."
             return _refusal(403, "Forbidden", text + " Ask CreateWebLoginToken for a new one.")
         try:
-            async with self._one_by_one.turn((route.environment_id, redeemed.user)):
-                return await self._enter(route, host, port, redeemed, scope)
-        except Full:
-            text = "Other sign-ins of the same user are under way. Ask for a new token in a moment."
-            return _refusal(503, "Not available yet", text, retry_after=5)
+            set_cookies = await self.enter(route, host, port, redeemed, scope, again="Ask for a new token")
+        except Refused as error:
+            return _refusal(error.status, error.title, str(error), retry_after=error.retry_after)
+        answer = pages.guarded(JSONResponse({"status": 200, "message": "Signed in", "redirect": "/"}))
+        answer.raw_headers += [(b"set-cookie", each) for each in set_cookies]
+        return answer
 
-    async def _enter(self, route: Route, host: str, port: int, redeemed: Redeemed, scope: Scope) -> Response:
+    async def enter(
+        self, route: Route, host: str, port: int, redeemed: Redeemed, scope: Scope, *, again: str
+    ) -> list[bytes]:
+        """Sign in to Airflow and open the session; returns the Set-Cookie headers for the client.
+
+        `again` says what to do after a failure that may pass.
+
+        Raises:
+            Refused.
+        """
+        if not route.upstreams:
+            raise Refused(*_away(route, again), retry_after=5)
+        try:
+            async with self._one_by_one.turn((route.environment_id, redeemed.user)):
+                return await self._enter(route, host, port, redeemed, scope, again)
+        except Full as error:
+            text = f"Other sign-ins of the same user are under way. {again} in a moment."
+            raise Refused(503, "Not available yet", text, retry_after=5) from error
+
+    async def _enter(
+        self, route: Route, host: str, port: int, redeemed: Redeemed, scope: Scope, again: str
+    ) -> list[bytes]:
         principal = redeemed.principal
         client = scope["client"][0] if scope.get("client") else "127.0.0.1"
         try:
             async with asyncio.timeout(self._backstage.limits.login):
                 login = await self._airflow_login(route, host, port, principal, client)
-        except Away:
-            return _away(route)
-        except (Broken, TimeoutError):
-            text = f"The web server of environment {route.key.name} did not answer the sign-in. Ask for a new token."
-            return _refusal(502, "Bad gateway", text, retry_after=5)
+        except Away as error:
+            raise Refused(*_away(route, again), retry_after=5) from error
+        except (Broken, TimeoutError) as error:
+            text = f"The web server of environment {route.key.name} did not answer the sign-in. {again}."
+            raise Refused(502, "Bad gateway", text, retry_after=5) from error
         if not login.credential:
             log.error("environment %s: Airflow took no sign-in of %s", route.environment_id, principal.user)
             text = f"Apache Airflow in environment {route.key.name} refused the sign-in of {principal.user}."
-            return _refusal(502, "Bad gateway", text + " Its web server log says why.")
+            raise Refused(502, "Bad gateway", text + " Its web server log says why.")
         if not await open_session(self._backstage, redeemed, login.credential):
-            return _refusal(403, "Forbidden", "The web token was revoked. Ask CreateWebLoginToken for a new one.")
+            raise Refused(403, "Forbidden", f"The sign-in was revoked before it was done. {again}.")
         log.info("environment %s: %s signed in", route.environment_id, principal.user)
-        answer = pages.guarded(JSONResponse({"status": 200, "message": "Signed in", "redirect": "/"}))
-        answer.raw_headers += [(b"set-cookie", fortified(cookie)) for cookie in login.cookies.values()]
-        return answer
+        return [fortified(cookie) for cookie in login.cookies.values()]
 
     async def _airflow_login(self, route: Route, host: str, port: int, principal: Principal, client: str) -> _Login:
         secret = await self._backstage.environments.identity_secret(route.environment_id)
@@ -158,9 +188,9 @@ def _same_site(headers: RawHeaders, host: str) -> bool:
     return values(headers, b"sec-fetch-site") in ([], [b"same-origin"], [b"none"])
 
 
-def _away(route: Route) -> Response:
-    text = f"The web server of environment {route.key.name} is not up. Ask for a new token in a moment."
-    return _refusal(503, "Not available yet", text, retry_after=5)
+def _away(route: Route, again: str) -> tuple[int, str, str]:
+    text = f"The web server of environment {route.key.name} is not up. {again} in a moment."
+    return 503, "Not available yet", text
 
 
 def _refusal(status: int, title: str, text: str, *, retry_after: int = 0, allow: str = "") -> Response:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.policy import decide, request_context, roles_allowed
 from aerodrome.domain.principal import Principal, PrincipalReference
+from aerodrome.domain.sign_in import People, is_person
 from aerodrome.errors import Temporary
 from aerodrome.identity.source import PrincipalSource
 
@@ -40,10 +41,17 @@ class Standing:
     """
 
     def __init__(
-        self, source: PrincipalSource, now: Callable[[], datetime], *, clock: Callable[[], float] = time.monotonic
+        self,
+        source: PrincipalSource,
+        now: Callable[[], datetime],
+        *,
+        people: People | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`people`: what the groups of the identity provider may do, if there is one."""
         self._source = source
         self._now = now
+        self._people = people
         self._clock = clock
         self._stood: dict[str, float] = {}  # by the caller's name for it: when it last stood
 
@@ -57,6 +65,10 @@ class Standing:
         Raises:
             Temporary: the source is away, and there is no such yes.
         """
+        if is_person(asked.reference):
+            if self._people is None:
+                return "nobody signs in through an identity provider any more"
+            return self._people.lost(asked.reference, asked.roles, key.name)
         try:
             principal = await self._source.principal_of(PrincipalReference.from_json(asked.reference))
         except (KeyError, TypeError, ValueError):  # of a release that says it otherwise

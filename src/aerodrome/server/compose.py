@@ -57,6 +57,7 @@ from aerodrome.relay import Relay
 from aerodrome.server.callers import callers
 from aerodrome.server.door import Door, GatewayRoutes
 from aerodrome.server.objects import BucketObjects
+from aerodrome.server.oidc import open_oidc
 from aerodrome.server.own_identity import roles, service_identity
 from aerodrome.server.reception import Reception
 from aerodrome.server.web_servers import open_gateway, renew
@@ -155,11 +156,13 @@ async def compose(
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
         principals, sts = await callers(layout, installation, pool, vault, cloud, now)
+        oidc = await stack.enter_async_context(open_oidc(settings.identity_provider(), layout.master_key.read_bytes()))
         private_port = installation.private_port
         by_address = installation.web_host == "address"
-        door = Door(store, backend, planner, by_address=by_address, private_port=private_port)
-        reception = Reception(store, tokens, signed_in, Standing(principals, now), sessions, now)
-        backstage = Backstage(reception, reception, door, now)
+        door = Door(store, backend, planner, by_address=by_address, private_port=private_port, issuer=oidc.issuer)
+        standing = Standing(principals, now, people=oidc.people)
+        reception = Reception(store, tokens, signed_in, standing, sessions, now, oidc.people)
+        backstage = Backstage(reception, reception, door, now, oidc=oidc.pages_for(reception))
         gateway, groups = await open_gateway(stack, layout, installation, settings, network, working_pool, backstage)
         sync = ContentSync(layout)
         stack.callback(sync.close)
@@ -223,6 +226,7 @@ async def compose(
             list_readable_only=settings.list_readable_only,
             private_port=private_port,
             web_domain=settings.web_domain,
+            issuer=oidc.issuer,
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
         verifier = Verifier(principals, now)

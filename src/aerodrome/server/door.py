@@ -9,6 +9,7 @@ from aerodrome.domain import versions
 from aerodrome.domain.component import ComponentState, Output
 from aerodrome.domain.environment import Environment
 from aerodrome.domain.plan import Plan, in_free_names
+from aerodrome.domain.sign_in import takes_part
 from aerodrome.domain.update import in_force
 from aerodrome.domain.web_server import Side, host_on, private_name, sides
 from aerodrome.errors import Permanent, Temporary
@@ -30,12 +31,14 @@ class Door:
         *,
         by_address: bool,
         private_port: int = 443,
+        issuer: str | None = None,
     ) -> None:
         self._store = store
         self._backend = backend
         self._planner = planner
         self._by_address = by_address
         self._private_port = private_port
+        self._issuer = issuer  # of the identity provider, if there is one
 
     async def identity_secret(self, environment_id: str) -> bytes:
         secrets = await self._store.secrets(environment_id)
@@ -78,6 +81,7 @@ class Door:
             address=address if self._by_address else None,
             side=side,
             base_host=environment.host,
+            issuer=self._issuer if takes_part(in_force(environment).desired, self._issuer) else None,
         )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import cast
 
 from aerodrome.api.airflow_session import AirflowSessions
+from aerodrome.domain.sign_in import PREFIX, People, Person, airflow_name, takes_part
+from aerodrome.domain.update import in_force
 from aerodrome.errors import Temporary
 from aerodrome.gateway.ports import CliGrant, Principal, Redeemed, Session
 from aerodrome.identity.standing import Standing
@@ -21,7 +24,7 @@ _SEEN_EVERY = timedelta(minutes=1)
 
 
 class Reception:
-    """`gateway.ports.Tokens` and `Sessions` on our tables.
+    """`gateway.ports.Tokens`, `Sessions` and `People` on our tables.
 
     A session is looked up for every request, and so is whoever opened it: a key, user, role or permission that is gone
     ends it within the time that the source of principals keeps its answers (2 s).
@@ -35,6 +38,7 @@ class Reception:
         standing: Standing,
         rest_sessions: AirflowSessions,
         now: Callable[[], datetime],
+        people: People | None = None,
     ) -> None:
         self._environments = environments
         self._tokens = tokens
@@ -42,6 +46,7 @@ class Reception:
         self._standing = standing
         self._rest_sessions = rest_sessions
         self._now = now
+        self._people = people
 
     async def redeem_web_token(self, token: str) -> Redeemed | None:
         grant = await self._tokens.redeem_web(token, self._now())
@@ -49,6 +54,23 @@ class Reception:
             return None
         self._rest_sessions.forget(grant.environment_id, grant.username)  # the sign-in that follows sets its roles
         return Redeemed(grant.environment_id, grant.username, grant.roles, grant.iam_identity, (digest(token), grant))
+
+    async def admit_person(self, environment_id: str, person: Person, client: str) -> Redeemed | None:
+        """As if they had had a web token: one is made and used up, so that whoever revokes finds it."""
+        environment = await self._environments.by_id(environment_id)
+        people = self._people
+        if people is None or environment is None or not takes_part(in_force(environment).desired, people.issuer):
+            return None
+        roles = people.roles(person.groups, environment.key.name)
+        if not roles:
+            return None
+        reference = people.reference(person, environment.key.name).to_json()
+        name = airflow_name(person.name)
+        token = secrets.token_urlsafe(48)
+        await self._tokens.add(
+            token, "web", Grant(environment_id, name, PREFIX + person.name, roles, reference, client), self._now()
+        )
+        return await self.redeem_web_token(token)
 
     async def check_cli_token(self, token: str) -> CliGrant | None:
         grant = await self._tokens.check_cli(token, self._now())
@@ -76,7 +98,8 @@ class Reception:
             return None
         await self._note(found, now)
         principal = Principal(found.grant.username, found.grant.roles, found.grant.iam_identity)
-        return Session(found.id, found.grant.environment_id, principal, found.expires)
+        issuer = found.grant.reference.get("issuer")
+        return Session(found.id, found.grant.environment_id, principal, found.expires, issuer)
 
     async def end_session(self, session_id: str) -> None:
         await self._sessions.end([session_id], "signed out")

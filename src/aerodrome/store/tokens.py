@@ -28,7 +28,8 @@ def digest(secret: str) -> bytes:
 class Grant:
     """Who asked for a token, and what for.
 
-    `reference` says which key, user or role that was (`identity.source`); `source_ip` where the call came from.
+    `reference` says which key, user or role that was (`identity.source`), or which person of the identity provider
+    (`domain.sign_in`); `source_ip` where the call came from.
     """
 
     environment_id: str

@@ -54,6 +54,7 @@ async def test_they_are_listed_with_all_that_one_wants_to_know(house: House, peo
             "AirflowIdentity": "user/ann",
             "IamIdentity": "user/ann",
             "AccessKeyId": "AKIA1",
+            "IdentityProvider": None,
             "Roles": ["Admin"],
             "SourceIp": "127.0.0.1",
             "CreatedAt": pytest.approx(NOW.timestamp(), abs=1e-3),

@@ -116,10 +116,7 @@ def test_folders_beside_each_other_do_not_overlap() -> None:
     """What is left to say is that teams aren't there yet."""
     teams = {"a": TEAM, "b": {**TEAM, "DagS3Path": "dags/a-b"}, "c": {**TEAM, "DagS3Path": "dags/ab/"}}
     message = refused(Teams=teams, IdentityCenterConfiguration=CENTER)
-    assert message == (
-        "Invalid request provided: IdentityCenterConfiguration: IAM Identity Center is not supported by Aerodrome yet;"
-        " leave the field out. Teams: teams is not supported by Aerodrome yet; leave the field out."
-    )
+    assert message == ("Invalid request provided: Teams: teams is not supported by Aerodrome yet; leave the field out.")
 
 
 def test_the_form_of_teams_in_an_update_is_refused_too() -> None:

@@ -12,7 +12,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -404,12 +404,20 @@ def route() -> Callable[..., Route]:
 
 
 @pytest.fixture
+def oidc() -> Any:
+    """The world -> what people sign in through. None: they don't."""
+    return None
+
+
+@pytest.fixture
 async def setup(
-    layout: Layout, limits: Limits, trust: ssl.SSLContext, serve: Callable[[Airflow], Any]
+    layout: Layout, limits: Limits, trust: ssl.SSLContext, serve: Callable[[Airflow], Any], oidc: Any
 ) -> AsyncIterator[Setup]:
     world = World()
     airflows = {each: await serve(Airflow(each)) for each in ("aaa", "bbb")}
     backstage = Backstage(tokens=world, sessions=world, environments=world, now=world.now, limits=limits)
+    if oidc is not None:
+        backstage = replace(backstage, oidc=oidc(world))
     gateway = Gateway(port=0, bind="127.0.0.1", certificate=partial(issue, layout), backstage=backstage)
     await gateway.start()
     routes = {each: make_route(each, [airflow.address]) for each, airflow in airflows.items()}

@@ -1,0 +1,1 @@
+"""OpenID Connect: people who sign in through an identity provider. Authlib makes requests, joserfc verifies tokens."""
