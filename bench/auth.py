@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import auth_api
+from bench import auth_api, auth_gateway
 from bench.measure import Figure, Report
 
 # Each takes the number of rounds, and gives figures and notes.
-PARTS: Sequence[Callable[[int], tuple[list[Figure], list[str]]]] = (auth_api.measure,)
+PARTS: Sequence[Callable[[int], tuple[list[Figure], list[str]]]] = (auth_api.measure, auth_gateway.measure)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def list_sessions(
         return
     table = Table(box=None, header_style="bold")
     for column in ("ID", "ENVIRONMENT", "WHO", "ROLES", "KEY", "SINCE", "LAST SEEN", "UNTIL"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "ID")  # what `revoke` takes
     for session in answer["Sessions"]:
         table.add_row(*_cells(session))
     out.print(table)

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from aerodrome.cli.main import app
+from aerodrome.cli.output import out
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, dump
@@ -59,10 +60,13 @@ def endpoint(
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["sessions", *arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["sessions", *arguments])
 
 
-def test_a_person_sees_who_is_signed_in(endpoint: Endpoint) -> None:
+def test_a_person_sees_who_is_signed_in(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "0a1b2c3d4e5f" in run("list").output, "whole in a narrow terminal, too"
+    endpoint.asked.clear()
+    monkeypatch.setattr(out, "width", 200)
     text = run("list").output
     for word in ("0a1b2c3d4e5f", "demo (us-east-1)", "user/ann", "Admin, Op", "AKIA1", "2026-01-01 01:00:00Z"):
         assert word in text

@@ -11,6 +11,7 @@ import pytest
 
 from aerodrome.domain.environment import Fallback, Status
 from aerodrome.domain.sign_in import People, Person, RoleMapping
+from aerodrome.domain.web_server import Side
 from aerodrome.gateway.identity import credential_hash
 from aerodrome.identity.standing import Standing
 from aerodrome.server.door import Door
@@ -154,9 +155,9 @@ async def test_the_gateway_offers_it_where_it_is_in_force(house: House) -> None:
     none: Any = None
     door = Door(none, none, none, by_address=False, issuer=ISSUER)
     (demo,) = [each for each in await house.store.all() if each.key.name == "demo"]
-    assert door.route(demo, "127.0.0.1", ()).issuer == ISSUER
+    assert door.route(demo, Side.PUBLIC, "127.0.0.1", ()).issuer == ISSUER
     without = {name: value for name, value in demo.desired.items() if name != "IdentityCenterConfiguration"}
     updating = replace(demo, desired=without, applied=demo.desired, fallback=Fallback(None, 0))
-    assert door.route(updating, "127.0.0.1", ()).issuer == ISSUER
-    assert door.route(replace(updating, fallback=None), "127.0.0.1", ()).issuer is None
-    assert Door(none, none, none, by_address=False).route(demo, "127.0.0.1", ()).issuer is None
+    assert door.route(updating, Side.PUBLIC, "127.0.0.1", ()).issuer == ISSUER
+    assert door.route(replace(updating, fallback=None), Side.PUBLIC, "127.0.0.1", ()).issuer is None
+    assert Door(none, none, none, by_address=False).route(demo, Side.PUBLIC, "127.0.0.1", ()).issuer is None

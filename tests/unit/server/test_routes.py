@@ -48,7 +48,7 @@ class World:
 
 def routes(world: World, *, by_address: bool = True) -> GatewayRoutes:
     parts: Any = world
-    door = Door(parts, parts, parts, parts, parts, parts, by_address=by_address, private_port=8444)
+    door = Door(parts, parts, parts, by_address=by_address, private_port=8444)
     return GatewayRoutes(parts, parts, door, parts)
 
 
