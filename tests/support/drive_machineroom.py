@@ -34,10 +34,10 @@ def stand_in(layout: Layout, installation: Installation, surroundings: Mapping[s
     return replace(real, argv=(sys.executable, "-I", "-u", "-c", ANSWERER, str(installation.front_port)))
 
 
-def other_usual_ports(bind: str) -> tuple[ports.Listener, ...]:
+def other_usual_ports(*binds: str) -> tuple[ports.Listener, ...]:
     """Whole environments are tested at the same time, and while theirs is down nobody else may take its usual ports."""
     return tuple(
-        replace(each, usual=tuple(OTHER.get(port, port + 1000) for port in each.usual)) for each in usual(bind)
+        replace(each, usual=tuple(OTHER.get(port, port + 1000) for port in each.usual)) for each in usual(*binds)
     )
 
 
