@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httptools
 import httpx
@@ -25,7 +24,8 @@ import uvloop
 from aerodrome.domain import versions
 from aerodrome.machineroom import shell
 from bench.managed import cold, installation
-from support.people import browser, id_of, port_of, proof_of
+from bench.measure import Figure, Report, Samples, Target
+from support.people import browser, id_of, port_of, proof_of, trust
 from support.site import Demo, Site
 
 MOST = 3.0  # ms that the gateway may add at the median
@@ -42,16 +42,15 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["AWS_DISABLE_HOST_PREFIX_INJECTION"] = "true"
-    found = measure(1 if arguments.quick else 5, home=arguments.home)
-    for name, value in found.items():
-        print(f"{name:28} {value:8.2f}" if isinstance(value, float) else f"{name:28} {value}")
-    (arguments.out / "auth_gateway.json").write_text(json.dumps(found, indent=2) + "\n")
+    rounds = 1 if arguments.quick else 5
+    report = Report("The gateway, per request", "Airflow's port", rounds)
+    report.figures, report.notes = measure(rounds, home=arguments.home)
+    report.print()
+    (arguments.out / "auth_gateway.json").write_text(json.dumps(report.document(), indent=2) + "\n")
 
 
-def measure(rounds: int, *, home: Path | None = None) -> dict[str, Any]:
-    """Milliseconds, medians of all rounds: `gateway_p50`, `gateway_p99`, `direct_p50`, `direct_p99`, what is `added`
-    at the median. Besides: the `ratio` of the medians, `most` (what may be added), `met`, `rounds`.
-    """
+def measure(rounds: int, *, home: Path | None = None) -> tuple[list[Figure], list[str]]:
+    """Figures and notes; of an installation made for it, unless `home` names one. The peer is Airflow's own port."""
     if home is not None:
         site = Site(home)
         site.variables = shell.variables(site.layout, site.installation)
@@ -61,7 +60,7 @@ def measure(rounds: int, *, home: Path | None = None) -> dict[str, Any]:
         return _measure(site, rounds)
 
 
-def _measure(site: Site, rounds: int) -> dict[str, Any]:
+def _measure(site: Site, rounds: int) -> tuple[list[Figure], list[str]]:
     demo = Demo(site, "demo", versions.get(versions.DEFAULT_VERSION), "")
     token = site.client("mwaa").create_web_login_token(Name=demo.name)["WebToken"]
     with browser(demo) as client:
@@ -69,20 +68,18 @@ def _measure(site: Site, rounds: int) -> dict[str, Any]:
         session = answer.raise_for_status().cookies[demo.version.cookie]
     host, port = demo.host.partition(":")[0], port_of(demo)
     path = demo.version.api_prefix + _PATH
-    trust = ssl.create_default_context(cafile=site.layout.ca_bundle)
-    shown = {"Authorization": f"Bearer {session}"}
-    gateway = _Way(host, int(demo.host.partition(":")[2] or 443), trust, path, {**shown, "Host": demo.host})
-    direct = _Way("127.0.0.1", port, None, path, {**shown, **proof_of(site, id_of(site, demo.name)), "Host": demo.host})
+    shown = {"Authorization": f"Bearer {session}", "Host": demo.host}
+    gateway = _Way(host, int(demo.host.partition(":")[2] or 443), trust(site), path, shown)
+    direct = _Way("127.0.0.1", port, None, path, {**shown, **proof_of(site, id_of(site, demo.name))})
     _alike(direct, path, port)
     pairs = [uvloop.run(_round(gateway, direct)) for _ in range(rounds)]
-    figures = {
-        f"{name}_{label}": statistics.median(each[number][place] for each in pairs)
-        for number, name in enumerate(("gateway", "direct"))
+    figures = [
+        Figure(f"Gateway: {label}", "ms", *(Samples([pair[way][place] for pair in pairs]) for way in (0, 1)))
         for place, label in enumerate(("p50", "p99"))
-    }
-    added = statistics.median(each[0][0] - each[1][0] for each in pairs)
-    ratio = figures["gateway_p50"] / figures["direct_p50"]
-    return {**figures, "added": added, "ratio": ratio, "most": MOST, "met": added <= MOST, "rounds": rounds}
+    ]
+    added = Samples([pair[0][0] - pair[1][0] for pair in pairs])
+    figures.append(Figure("Gateway: added at the median", "ms", added, target=Target("most", MOST)))
+    return figures, ["Gateway: with TLS and a session; the peer is the same request at Airflow's own port."]
 
 
 def _alike(direct: _Way, path: str, port: int) -> None:

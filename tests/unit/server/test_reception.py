@@ -187,3 +187,17 @@ async def test_when_it_was_last_used_is_noted_once_a_minute(desk: Desk) -> None:
     desk.clock.ahead += timedelta(seconds=61)
     await desk.reception.session(hashed)
     assert await seen() - first >= timedelta(seconds=61)
+
+
+async def test_a_control_plane_that_starts_again_knows_who_is_in_and_who_is_not(desk: Desk) -> None:
+    """Nothing of it lies in the process: `kill -9` signs nobody out, and lets nobody back in."""
+    stays, left = await desk.sign_in("stays"), await desk.sign_in("left")
+    session = await desk.reception.session(left)
+    assert session is not None
+    await desk.reception.end_session(session.id)
+    token = await desk.token()
+    again = Desk(desk.house, desk.clock).reception
+    assert await again.session(stays) is not None
+    assert await again.session(left) is None
+    assert await again.redeem_web_token(token) is not None
+    assert await desk.reception.redeem_web_token(token) is None
