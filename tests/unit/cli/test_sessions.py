@@ -15,6 +15,7 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from aerodrome.cli.main import app
+from aerodrome.cli.output import out
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, dump
@@ -58,8 +59,14 @@ def endpoint(
     return made
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """xdist says COLUMNS=80 before the console is made, which then holds on to it."""
+    monkeypatch.setattr(out, "_width", 200)
+
+
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["sessions", *arguments], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["sessions", *arguments])
 
 
 def test_a_person_sees_who_is_signed_in(endpoint: Endpoint) -> None:
