@@ -59,6 +59,12 @@ def endpoint(
     return made
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """xdist says COLUMNS=80 before the console is made, which then holds on to it."""
+    monkeypatch.setattr(out, "_width", 200)
+
+
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["sessions", *arguments])
 
