@@ -59,18 +59,13 @@ def endpoint(
     return made
 
 
-@pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """xdist says COLUMNS=80 before the console is made, which then holds on to it."""
-    monkeypatch.setattr(out, "_width", 200)
-
-
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["sessions", *arguments])
 
 
 def test_a_person_sees_who_is_signed_in(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "0a1b2c3d4e5f" in run("list").output, "whole in a narrow terminal, too"
+    monkeypatch.setattr(out, "width", 80)
+    assert "0a1b2c3d4e5f" in run("list").output, "it is what `revoke` takes"
     endpoint.asked.clear()
     monkeypatch.setattr(out, "width", 200)
     text = run("list").output
