@@ -10,7 +10,7 @@ CREATE TABLE identities (
     max_seconds integer NOT NULL DEFAULT 3600,  -- that a session of a role may last
     created_at  timestamptz NOT NULL DEFAULT now()
 );
-CREATE UNIQUE INDEX identities_by_name ON identities (kind, lower(name));  -- IAM tells names apart regardless of case
+CREATE UNIQUE INDEX identities_by_name ON identities (kind, lower(name));  -- IAM has no two names that differ in case alone
 
 CREATE TABLE memberships (
     member   text NOT NULL REFERENCES identities ON DELETE CASCADE,
