@@ -175,7 +175,7 @@ def token_in(body: bytes, headers: RawHeaders) -> str | None:
             token = parsed.get("token") if isinstance(parsed, dict) else None
         else:
             token = parse_qs(body.decode("ascii"), max_num_fields=10).get("token", [None])[-1]
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return token if isinstance(token, str) and token else None
 

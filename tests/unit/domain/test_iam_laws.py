@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -201,26 +201,33 @@ PART = st.sampled_from(["", "a", "b", "*", "a*", "*b", "?", "a?"])
 
 @many
 def test_arns_match_what_a_regular_expression_says(examples: int) -> None:
-    """Of `Resource`: part by part, a `*` at the end of a part over colons; of ArnLike: strictly part by part."""
+    """Of ArnLike: part by part, but the sixth may have colons; of `Resource`: what ends in `*` may be many parts."""
 
-    def regular(parts: Sequence[str], spans: bool) -> str:
-        found = []
-        for number, part in enumerate(parts):
-            last = number == len(parts) - 1
-            text = re.escape(part).replace(r"\*", ".*" if last else "[^:]*").replace(r"\?", "." if last else "[^:]")
-            found.append(f"{text[: -len('[^:]*')]}.*" if spans and not last and part.endswith("*") else text)
-        return ":".join(found)
+    def regular(parts: Sequence[str]) -> str:
+        *others, last = map(re.escape, parts)
+        each = [part.replace(r"\*", "[^:]*").replace(r"\?", "[^:]") for part in others]
+        return ":".join([*each, last.replace(r"\*", ".*").replace(r"\?", ".")])
+
+    def stretched(parts: Sequence[str], count: int) -> Iterator[list[str]]:
+        """All ways to be so many parts, when one that ends in `*` may be followed by others that are nothing else."""
+        if not parts:
+            yield from [[]] if count == 0 else []
+            return
+        for more in range(count - len(parts) + 1 if parts[0].endswith("*") else 1):
+            for rest in stretched(parts[1:], count - 1 - more):
+                yield [parts[0], *["*"] * more, *rest]
 
     def law(parts: list[str], named: list[str]) -> None:
         pattern, arn = ":".join(parts), ":".join(named)
         assume(not any(sign in arn for sign in "*?") and pattern.strip("*"))
         own = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": pattern}}
-        expected = re.fullmatch(regular(parts, spans=True), arn) is not None
+        ways = (each for count in range(6, len(named) + 1) for each in stretched(parts, count))
+        expected = any(re.fullmatch(regular(each), arn) for each in ways)
         assert evaluate([own], "airflow:GetEnvironment", arn).allowed is expected
         if len(parts) < 6:
             return
         like = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"ArnLike": {"k": pattern}}}
-        expected = re.fullmatch(regular(parts, spans=False), arn) is not None
+        expected = re.fullmatch(regular(parts), arn) is not None
         assert evaluate([{"Statement": like}], "airflow:GetEnvironment", "*", {"k": arn}).allowed is expected
 
     patterns = st.lists(PART, min_size=3, max_size=6)

@@ -96,6 +96,13 @@ async def test_a_json_body_carries_the_token_too(setup: Any) -> None:
     assert answer.status == 200
 
 
+async def test_a_json_body_that_is_deeper_than_any_parser_goes_carries_none(setup: Any) -> None:
+    answer = await setup.client.call(
+        setup.host, "/aws_mwaa/login", method="POST", headers=[("Content-Type", "application/json")], body=b"[" * 16_000
+    )
+    assert answer.status == 400
+
+
 async def test_a_token_of_another_environment_is_refused(setup: Any) -> None:
     answer = await setup.client.login(setup.host, token(setup, environment_id="bbb"))
     assert answer.status == 403

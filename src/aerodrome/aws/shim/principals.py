@@ -307,6 +307,6 @@ def _parsed(document: Any) -> dict[str, Any]:
     """A policy as a dictionary. ministack stores what it was given; what can't be read allows nothing."""
     try:
         parsed = json.loads(document) if isinstance(document, str) else document
-    except ValueError:
+    except (ValueError, RecursionError):
         return dict(_NOTHING)
     return parsed if isinstance(parsed, dict) else dict(_NOTHING)
