@@ -18,6 +18,7 @@ from aerodrome.domain.versions import PROOF_HEADER
 from aerodrome.store.database import DATABASE, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.vault import Vault
+from support import traces
 from support.site import Demo, Site
 
 WEB, REST = "airflow:CreateWebLoginToken", "airflow:InvokeRestApi"
@@ -106,16 +107,10 @@ def browser(demo: Demo, **shown: str) -> httpx.Client:
     return httpx.Client(base_url=f"https://{demo.host}", headers=headers, verify=verify, timeout=60, trust_env=False)
 
 
-def id_of(site: Site, name: str) -> str:
-    status = json.loads(site.aerodrome("status", "--json").stdout)
-    (found,) = [row["id"] for row in status["environments"] if row["name"] == name]
-    return str(found)
-
-
 def port_of(demo: Demo, name: str = "web") -> int:
     """Where the environment's web server itself listens: `web`, or `*` for what tasks report to."""
     book = json.loads((demo.site.layout.environments / "ports.json").read_text())
-    return int(book["slots"][id_of(demo.site, demo.name)]["webserver-1"][name])
+    return int(book["slots"][traces.id_of(demo.site, demo.name)]["webserver-1"][name])
 
 
 def proof_of(site: Site, environment_id: str) -> dict[str, str]:

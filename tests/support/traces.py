@@ -15,6 +15,7 @@ import redis
 
 from aerodrome.backends import users
 from aerodrome.domain.plan import broker_prefix, broker_user
+from aerodrome.domain.web_server import Side, host_on
 from support.site import Site
 
 _ID = re.compile(r"[0-9a-f]{12}")
@@ -103,8 +104,13 @@ def processes(uid: int | None, environment_id: str) -> list[int]:
     return found
 
 
+def addresses(site: Site, environment: Row) -> list[str]:
+    """Where the environment's web server is reached, or was: the public and the private host."""
+    return [host_on(side, environment.host, site.installation.private_port) for side in Side]
+
+
 def answers(host: str) -> bool:
-    """Whether anybody listens where the environment's web server had its address."""
+    """Whether anybody listens where an environment's web server had its address."""
     name, _, port = host.partition(":")
     if not name[0].isdigit():
         return False  # names share one address: only the gateway knows whose they are
@@ -124,7 +130,7 @@ def of_environment(site: Site, gone: Row, uid: int | None) -> list[str]:
     left += [f"system user {user.pw_name}" for user in [system_user(site, gone.id)] if user]
     left += [f"files {path}" for path in [site.layout.environment(gone.id)] if path.exists()]
     left += [f"ports of {gone.id}"] if gone.id in (site.layout.environments / "ports.json").read_text() else []
-    left += [f"route {gone.host}"] if answers(gone.host) else []
+    left += [f"route {host}" for host in addresses(site, gone) if answers(host)]
     return left
 
 

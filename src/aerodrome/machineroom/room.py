@@ -37,7 +37,8 @@ _RECOVERY = 600.0  # seconds that a server may take to recover its data after a 
 _PORT_ATTEMPTS = 3  # when another installation starts in the same second
 _PATIENCE = 90.0  # seconds for everything else
 _LOOK = 0.1
-_RESTLESS = {ProgramPhase.BACKOFF, ProgramPhase.EXITED}  # supervisord starts it again within seconds
+# supervisord starts it again within seconds, or has just done so: whether it keeps its port is yet to be seen
+_RESTLESS = {ProgramPhase.BACKOFF, ProgramPhase.EXITED, ProgramPhase.STARTING}
 _PORT_OF = {
     postgres.NAME: ("postgres_port",),
     valkey.NAME: ("valkey_port",),

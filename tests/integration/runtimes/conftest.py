@@ -21,7 +21,13 @@ DAGS = Path(__file__).parent / "dags.py"
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"uvloop": uvloop.new_event_loop}  # the control plane's: it leaves descriptors open in what it starts
+    """What the control plane does runs on its loop, which leaves descriptors open in what it starts.
+
+    The rest are programs of their own on asyncio's.
+    """
+    if item.path.name == "test_cli.py":
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.SelectorEventLoop}
 
 
 @pytest.fixture(scope="session")
