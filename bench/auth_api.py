@@ -24,7 +24,7 @@ from botocore.credentials import Credentials
 
 from aerodrome.aws.cloud import CloudSocket
 from aerodrome.domain.policy import authorise, request_context
-from aerodrome.domain.principal import AccessKey, Principal
+from aerodrome.domain.principal import AccessKey, Principal, PrincipalReference
 from aerodrome.identity import Verifier
 from bench.managed import installation
 from bench.measure import Figure, Samples, Target
@@ -106,7 +106,9 @@ def measure(rounds: int) -> tuple[list[Figure], list[str]]:
 
 async def _ours(requests: Sequence[dict[str, Any]]) -> Times:
     policy = {"Version": "2012-10-17", "Statement": statements()}
-    principal = Principal(f"arn:aws:iam::{ACCOUNT}:user/bench", ACCOUNT, "aws", "AIDABENCH", (policy,), key_id=KEY)
+    user = f"arn:aws:iam::{ACCOUNT}:user/bench"
+    reference = PrincipalReference(KEY, user, "AIDABENCH", user, "AIDABENCH")
+    principal = Principal(user, ACCOUNT, "aws", "AIDABENCH", (policy,), reference=reference)
     verifier = Verifier(_Known(AccessKey(KEY, SECRET, principal=principal)), lambda: datetime.now(UTC))
     verified, authorised = [], []
     for request in requests:
@@ -132,6 +134,9 @@ class _Known:
 
     async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
         return self._key if key_id == self._key.key_id else None
+
+    async def principal_of(self, reference: PrincipalReference) -> Principal | None:
+        return self._key.principal if reference.access_key_id == self._key.key_id else None
 
 
 def _theirs(python: Path, requests: Sequence[dict[str, Any]]) -> Times:

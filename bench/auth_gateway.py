@@ -25,7 +25,8 @@ from aerodrome.domain import versions
 from aerodrome.machineroom import shell
 from bench.managed import cold, installation
 from bench.measure import Figure, Report, Samples, Target
-from support.people import browser, id_of, port_of, proof_of, trust
+from support import traces
+from support.people import browser, port_of, proof_of, trust
 from support.site import Demo, Site
 
 MOST = 3.0  # ms that the gateway may add at the median
@@ -41,7 +42,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    os.environ["AWS_DISABLE_HOST_PREFIX_INJECTION"] = "true"
     rounds = 1 if arguments.quick else 5
     report = Report("The gateway, per request", "Airflow's port", rounds)
     report.figures, report.notes = measure(rounds, home=arguments.home)
@@ -51,6 +51,7 @@ def main() -> None:
 
 def measure(rounds: int, *, home: Path | None = None) -> tuple[list[Figure], list[str]]:
     """Figures and notes; of an installation made for it, unless `home` names one. The peer is Airflow's own port."""
+    os.environ["AWS_DISABLE_HOST_PREFIX_INJECTION"] = "true"  # `env.127.0.0.1` is no name
     if home is not None:
         site = Site(home)
         site.variables = shell.variables(site.layout, site.installation)
@@ -70,13 +71,13 @@ def _measure(site: Site, rounds: int) -> tuple[list[Figure], list[str]]:
     path = demo.version.api_prefix + _PATH
     shown = {"Authorization": f"Bearer {session}", "Host": demo.host}
     gateway = _Way(host, int(demo.host.partition(":")[2] or 443), trust(site), path, shown)
-    direct = _Way("127.0.0.1", port, None, path, {**shown, **proof_of(site, id_of(site, demo.name))})
+    direct = _Way("127.0.0.1", port, None, path, {**shown, **proof_of(site, traces.id_of(site, demo.name))})
     _alike(direct, path, port)
     pairs = [uvloop.run(_round(gateway, direct)) for _ in range(rounds)]
-    figures = [
-        Figure(f"Gateway: {label}", "ms", *(Samples([pair[way][place] for pair in pairs]) for way in (0, 1)))
-        for place, label in enumerate(("p50", "p99"))
-    ]
+    figures = []
+    for place, label in enumerate(("p50", "p99")):
+        ours, theirs = (Samples([pair[way][place] for pair in pairs]) for way in (0, 1))
+        figures.append(Figure(f"Gateway: {label}", "ms", ours, theirs))
     added = Samples([pair[0][0] - pair[1][0] for pair in pairs])
     figures.append(Figure("Gateway: added at the median", "ms", added, target=Target("most", MOST)))
     return figures, ["Gateway: with TLS and a session; the peer is the same request at Airflow's own port."]

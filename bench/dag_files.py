@@ -32,7 +32,8 @@ class Side(Protocol):
     `pause`: seconds before a step at most, at random: whoever polls is met at any point of their interval.
     """
 
-    pause: float
+    @property
+    def pause(self) -> float: ...
 
     def write(self, file: str, text: str) -> None: ...
 

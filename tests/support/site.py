@@ -105,8 +105,9 @@ class Demo:
 
     def trigger(self, dag: str, run_id: str, conf: Mapping[str, Any] | None = None) -> None:
         """A run under an id of the test's own."""
-        body = {"dag_run_id": run_id, "conf": dict(conf or {})}
-        body |= {"logical_date": None} if self.version.major >= 3 else {}
+        body: dict[str, Any] = {"dag_run_id": run_id, "conf": dict(conf or {})}
+        if self.version.major >= 3:
+            body["logical_date"] = None
         self.rest(f"/dags/{dag}/dagRuns", "POST", Body=body)
 
     def cli(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
