@@ -155,8 +155,8 @@ def _refuse_unknown(parameters: Mapping[str, str]) -> None:
 
 def _seconds(parameters: Mapping[str, str], caller: Principal, most: int) -> int:
     text = parameters.get("DurationSeconds", str(min(most, iam.CHAINED_SESSION)))
-    if not text.isascii() or not text.isdigit():
-        raise iam.invalid(f"DurationSeconds must be a number of seconds; it is {text}.")
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise iam.invalid(f"DurationSeconds must be a number of seconds; it is {text[:20]}.")
     if ":assumed-role/" in caller.arn and int(text) > iam.CHAINED_SESSION:
         raise iam.invalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by roles.")
     iam.check_duration(int(text), most)

@@ -191,6 +191,8 @@ async def test_how_long(front: Front) -> None:
     assert timedelta(seconds=890) < found.expires_at - datetime.now(UTC) <= timedelta(seconds=900)
     assert "MaxSessionDuration" in await front.refused(front.assume(DurationSeconds=3601))
     assert "900" in await front.refused(front.assume(DurationSeconds=899))
+    for strange in ("9" * 5000, "1e3", "-900", ""):  # Python itself makes no number of the first
+        assert (await front.refused(front.assume(DurationSeconds=strange))).startswith("ValidationError")
     await front.table.identities.create(Who(Kind.ROLE, "long"), trust=trust({"AWS": [ALICE, ROLE]}), max_seconds=43200)
     long = ROLE.replace("etl", "long")
     assert await front.assume(arn=long, DurationSeconds=43200)
