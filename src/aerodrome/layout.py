@@ -33,6 +33,11 @@ class Layout:
         return self.secrets / "master.key"
 
     @property
+    def next_master_key(self) -> Path:
+        """The master key to come, while it is exchanged: there are two then, and either may have wrapped a data key."""
+        return self.secrets / "master.next"
+
+    @property
     def administrator_exchange(self) -> Path:
         """The administrator's next key, while one is exchanged (mode 0600)."""
         return self.secrets / "administrator.json"

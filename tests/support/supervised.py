@@ -36,7 +36,10 @@ def _short_home() -> Layout:
     """Paths of unix sockets are limited to about 100 bytes; the users of components must be able to pass through."""
     home = Path(tempfile.mkdtemp(prefix="aero-", dir="/tmp"))
     home.chmod(0o711)
-    return Layout(home)
+    layout = Layout(home)
+    layout.secrets.mkdir(mode=0o700)
+    layout.master_key.write_bytes(b"k" * 32)
+    return layout
 
 
 def processes_of(layout: Layout) -> list[int]:

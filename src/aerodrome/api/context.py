@@ -16,7 +16,7 @@ from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
 from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
-from aerodrome.store.vault import Vault
+from aerodrome.vault import Vault
 
 
 class Network(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from aerodrome.errors import ApiError, Permanent, validation_error
-from aerodrome.store.vault import Vault
+from aerodrome.vault import Vault
 
 
 def seal_token(vault: Vault, scope: str, position: str) -> str:

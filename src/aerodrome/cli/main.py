@@ -19,6 +19,7 @@ from aerodrome.cli import room
 from aerodrome.cli.demo import demo
 from aerodrome.cli.env import env_app
 from aerodrome.cli.iam import iam_app
+from aerodrome.cli.keys import keys_app
 from aerodrome.cli.output import err
 from aerodrome.cli.requirements import requirements_app
 from aerodrome.cli.runtimes import runtimes_app
@@ -43,6 +44,7 @@ app = typer.Typer(
 room.register(app)
 app.add_typer(env_app)
 app.add_typer(iam_app)
+app.add_typer(keys_app)
 app.add_typer(requirements_app)
 app.add_typer(startup_app)
 app.add_typer(runtimes_app)

@@ -18,6 +18,7 @@ from aerodrome.machineroom import (
     draining,
     guard,
     home,
+    keys,
     postgres,
     prepare,
     programs,
@@ -126,6 +127,7 @@ async def _up(
     if not await _when_stopped(supervisor, guarding):
         await supervisor.replace(guarding)
     await _together(_start_postgres(room), _start_valkey(room), _start_cloud(room))
+    await keys.finish_exchange(layout, installation, progress)
     await administrator.finish_exchange(layout)
     await _start_control(room, control_program(layout, installation, surroundings))
     await supervisor.start_waiting()

@@ -16,7 +16,7 @@ from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.database import DATABASE, migrate, open_pool
 from aerodrome.store.identities import IdentityStore
 from aerodrome.store.policies import PolicyStore
-from aerodrome.store.vault import Vault
+from aerodrome.vault import MasterKeyFiles, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +39,5 @@ async def open_table(layout: Layout, installation: Installation) -> AsyncIterato
     except psycopg.OperationalError as error:
         raise Temporary(f"The database doesn't answer ({str(error).strip()}). Is it up? Run `aerodrome up`.") from error
     async with open_pool(url, size=2, read_soon=False) as pool:
-        vault = Vault(layout.master_key.read_bytes())
+        vault = Vault(MasterKeyFiles(layout))
         yield Table(IdentityStore(pool), PolicyStore(pool), AccessKeyStore(pool, vault))

@@ -13,7 +13,7 @@ from aerodrome.machineroom.installation import Installation, load
 from aerodrome.store.access_keys import AccessKeyStore
 from aerodrome.store.callers import TablePrincipals
 from aerodrome.store.database import Pool
-from aerodrome.store.vault import Vault
+from aerodrome.vault import Vault
 
 
 async def callers(

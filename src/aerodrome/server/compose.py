@@ -71,13 +71,15 @@ from aerodrome.server.world import (
 )
 from aerodrome.settings import Settings
 from aerodrome.store.access_keys import AccessKeyStore
+from aerodrome.store.data_keys import KeyRing
 from aerodrome.store.database import create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.events import EventStore
+from aerodrome.store.rekeying import rekey_old
 from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
-from aerodrome.store.vault import Vault
 from aerodrome.supervision import Supervisor
+from aerodrome.vault import MasterKeyFiles, Vault
 from aerodrome.web.crowd import Crowd, affordable
 from aerodrome.web.limits import ConnectionLimits
 from aerodrome.web.listener import Listener
@@ -131,12 +133,15 @@ async def compose(
         for name in await migrate(database_url):
             log.info("migration %s applied", name)
         pool = await stack.enter_async_context(open_pool(database_url))
-        vault = Vault(layout.master_key.read_bytes())
-        store, events, tokens = EnvironmentStore(pool, vault), EventStore(pool), TokenStore(pool)
+        vault = Vault(MasterKeyFiles(layout))
+        keys = KeyRing(vault)
+        for environment_id in await rekey_old(pool, keys):
+            log.info("environment %s has a data key of its own now", environment_id)
+        store, events, tokens = EnvironmentStore(pool, keys), EventStore(pool), TokenStore(pool)
         signed_in = SessionStore(pool)
         # Connections of its own, so that the reconciler gets on however many ask.
         working_pool = await stack.enter_async_context(open_pool(database_url, read_soon=False))
-        working_store, working_events = EnvironmentStore(working_pool, vault), EventStore(working_pool)
+        working_store, working_events = EnvironmentStore(working_pool, keys), EventStore(working_pool)
 
         is_root = os.geteuid() == 0
         cloud = CloudSocket(layout.cloud_socket)

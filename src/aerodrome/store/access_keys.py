@@ -13,11 +13,12 @@ from psycopg.types.json import Json
 from aerodrome.domain import iam
 from aerodrome.domain.iam import Kind, Who
 from aerodrome.domain.principal import Credentials
+from aerodrome.store.data_keys import wrapping
 from aerodrome.store.database import Pool, transaction
 from aerodrome.store.identities import Connection, changing, id_of
 from aerodrome.store.new_keys import new_id, new_secret
 from aerodrome.store.tokens import digest
-from aerodrome.store.vault import Vault
+from aerodrome.vault import Vault
 
 _REMEMBERED = timedelta(days=1)  # that a session's end is told as that, and not as a key that nobody knows
 
@@ -112,6 +113,7 @@ class AccessKeyStore:
         """Temporary credentials of a role. `policies` limit the session; None: nothing does."""
         key_id, secret, token = new_id(iam.TEMPORARY), new_secret(), secrets.token_urlsafe(64)
         async with transaction(self._pool) as connection:
+            await wrapping(connection)
             await connection.execute(
                 "INSERT INTO role_sessions (key_id, identity, name, secret, token, policies, expires_at)"
                 " VALUES (%s,%s,%s,%s,%s,%s,%s)",
@@ -134,6 +136,7 @@ class AccessKeyStore:
 
     async def _insert(self, connection: Connection, key_id: str, identity: str, secret: str) -> None:
         """A key that is there stays as it is, but belongs to this user, with this secret, and is active."""
+        await wrapping(connection)
         await connection.execute(
             "INSERT INTO access_keys (id, identity, secret) VALUES (%s,%s,%s) ON CONFLICT (id) DO UPDATE"
             " SET identity = excluded.identity, secret = excluded.secret, active = true",

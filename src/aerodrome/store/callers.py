@@ -16,7 +16,7 @@ from aerodrome.store.database import Pool, transaction
 from aerodrome.store.identities import Connection
 from aerodrome.store.reading import Away
 from aerodrome.store.tokens import digest
-from aerodrome.store.vault import Vault
+from aerodrome.vault import Vault
 
 _KEPT = 1000  # principals that are remembered
 

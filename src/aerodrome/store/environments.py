@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -12,26 +11,26 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from aerodrome.domain.environment import Environment, EnvironmentKey, Fallback, LastUpdate, Status
 from aerodrome.domain.secrets import EnvironmentSecrets
-from aerodrome.errors import Permanent
+from aerodrome.errors import Permanent, Temporary
+from aerodrome.store import sealed
+from aerodrome.store.data_keys import COLUMNS, KeyRing, wrapping
 from aerodrome.store.database import Pool, transaction
 from aerodrome.store.events import NewEvent
 from aerodrome.store.reading import Away
-from aerodrome.store.vault import Vault
+from aerodrome.vault import Seal, Vault
 
 log = logging.getLogger(__name__)
 
-# Members of the specification that the model marks sensitive (mwaa-spec 1.3).
-_SENSITIVE = ("AirflowConfigurationOptions",)
-_SEALED = "sealed:"
 _KNOWN = 1000  # environments that `get` keeps opened
 _COLUMNS = (
     "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, tags,"
-    " runtime, revision, fallback, made"
+    " runtime, revision, fallback, made, data_key, kms_key"
 )
 
 
@@ -46,9 +45,10 @@ class AddressTaken(Exception):
 class EnvironmentStore:
     """Reads and writes of `environments`. A write names the generation it read; None back means somebody was first."""
 
-    def __init__(self, pool: Pool, vault: Vault) -> None:
+    def __init__(self, pool: Pool, keys: KeyRing | Vault) -> None:
+        """`keys`: the vault alone where no KMS wraps data keys."""
         self._pool = pool
-        self._vault = vault
+        self._keys = KeyRing(keys) if isinstance(keys, Vault) else keys
         self._known: dict[EnvironmentKey, Environment] = {}  # as they were when `get` last read them
 
     async def insert(
@@ -58,15 +58,17 @@ class EnvironmentStore:
 
         Raises:
             DuplicateName: the key is taken. AddressTaken: the loopback address is taken.
+            Permanent, Temporary: the key of KMS that it names can't be used, or KMS doesn't answer.
         """
-        sealed = self._vault.seal(json.dumps(secrets.to_json()).encode(), environment.id)
         key = environment.key
+        new = await self._keys.new(key, environment.desired.get("KmsKey"))
         try:
             async with transaction(self._pool) as connection:
+                wrapped = await self._keys.wrapped(connection, environment.id, new)
                 await connection.execute(
                     "INSERT INTO environments (id, partition, account, region, name, status, desired, last_update,"
-                    " host, address, secrets, created_at, generation, tags, runtime)"
-                    " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+                    " host, address, secrets, created_at, generation, tags, runtime, data_key, kms_key)"
+                    " VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
                     (
                         environment.id,
                         key.partition,
@@ -74,15 +76,17 @@ class EnvironmentStore:
                         key.region,
                         key.name,
                         environment.status,
-                        self._pack(environment.id, environment.desired),
+                        sealed.seal_members(new.key, environment.id, environment.desired),
                         _pack_update(environment.last_update),
                         environment.host,
                         address,
-                        sealed,
+                        sealed.seal_secrets(new.key, environment.id, secrets),
                         environment.created_at,
                         environment.generation,
                         Jsonb(dict(environment.tags)),
                         environment.runtime,
+                        wrapped,
+                        new.kms_key,
                     ),
                 )
                 if event is not None:
@@ -143,8 +147,8 @@ class EnvironmentStore:
         environments = []
         for row in found:
             try:
-                environments.append(self._unpack(row))
-            except Permanent as error:  # one damaged row must not stop the others
+                environments.append(_unpack(row, await self._keys.of(row)))
+            except (Permanent, Temporary) as error:  # one damaged row, or key of KMS, must not stop the others
                 log.error("environment %s (%s): %s", row["name"], row["id"], error)
         return environments
 
@@ -161,29 +165,33 @@ class EnvironmentStore:
 
     async def secrets(self, environment_id: str) -> EnvironmentSecrets | None:
         async with transaction(self._pool) as connection:
-            rows = await connection.execute("SELECT secrets FROM environments WHERE id = %s", (environment_id,))
+            rows = await connection.execute(
+                f"SELECT {COLUMNS}, secrets FROM environments WHERE id = %s",  # noqa: S608 - constants
+                (environment_id,),
+            )
             row = await rows.fetchone()
-        if row is None:
-            return None
-        return EnvironmentSecrets.from_json(json.loads(self._vault.open(bytes(row["secrets"]), environment_id)))
+        return None if row is None else sealed.open_secrets(await self._keys.of(row), environment_id, row["secrets"])
 
     async def update(self, before: Environment, event: NewEvent | None = None, **changes: Any) -> Environment | None:
         """Write `changes` and their event if nobody wrote since `before` was read; the new row, or None."""
         after = replace(before, generation=before.generation + 1, **changes)
         async with transaction(self._pool) as connection:
+            key = await self._key(connection, before.id)
+            if key is None:
+                return None
             done = await connection.execute(
                 "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s,"
                 " runtime = %s, revision = %s, fallback = %s, made = %s WHERE id = %s AND generation = %s",
                 (
                     after.status,
-                    self._pack(after.id, after.desired),
-                    None if after.applied is None else self._pack(after.id, after.applied),
+                    sealed.seal_members(key, after.id, after.desired),
+                    None if after.applied is None else sealed.seal_members(key, after.id, after.applied),
                     _pack_update(after.last_update),
                     after.generation,
                     after.runtime,
                     after.revision,
                     None if after.fallback is None else Jsonb(asdict(after.fallback)),
-                    self._seal_made(after),
+                    sealed.seal_made(key, after.id, after.made),
                     after.id,
                     before.generation,
                 ),
@@ -214,6 +222,7 @@ class EnvironmentStore:
             row = await rows.fetchone()
             if row is not None and event is not None:
                 await event.write(connection, environment_id, EnvironmentKey(**row))
+        self._keys.forget(environment_id)
 
     @asynccontextmanager
     async def lease(self, environment_id: str) -> AsyncIterator[bool]:
@@ -229,56 +238,42 @@ class EnvironmentStore:
         async with transaction(self._pool) as connection:
             rows = await connection.execute(f"SELECT {_COLUMNS} FROM environments WHERE {where}", values)  # noqa: S608
             row = await rows.fetchone()
-        return None if row is None else self._unpack(row)
+        return None if row is None else _unpack(row, await self._keys.of(row))
 
-    def _pack(self, environment_id: str, members: Mapping[str, Any]) -> Jsonb:
-        packed = dict(members)
-        for name in _SENSITIVE:
-            if name in packed:
-                sealed = self._vault.seal(json.dumps(packed[name]).encode(), f"{environment_id}/{name}")
-                packed[name] = _SEALED + base64.b64encode(sealed).decode()
-        return Jsonb(packed)
-
-    def _open(self, environment_id: str, packed: Mapping[str, Any]) -> dict[str, Any]:
-        members = dict(packed)
-        for name in _SENSITIVE:
-            value = members.get(name)
-            if isinstance(value, str) and value.startswith(_SEALED):
-                sealed = base64.b64decode(value[len(_SEALED) :])
-                members[name] = json.loads(self._vault.open(sealed, f"{environment_id}/{name}"))
-        return members
-
-    def _seal_made(self, environment: Environment) -> bytes | None:
-        if not environment.made:
-            return None
-        return self._vault.seal(json.dumps(environment.made).encode(), f"{environment.id}/made")
-
-    def _open_made(self, row: DictRow) -> dict[str, Any]:
-        if row["made"] is None:
-            return {}
-        opened: dict[str, Any] = json.loads(self._vault.open(bytes(row["made"]), f"{row['id']}/made"))
-        return opened
-
-    def _unpack(self, row: DictRow) -> Environment:
-        update = row["last_update"]
-        return Environment(
-            id=row["id"],
-            key=EnvironmentKey(row["partition"], row["account"], row["region"], row["name"]),
-            status=Status(row["status"]),
-            desired=self._open(row["id"], row["desired"]),
-            applied=None if row["applied"] is None else self._open(row["id"], row["applied"]),
-            last_update=None
-            if update is None
-            else LastUpdate(**{**update, "created_at": datetime.fromisoformat(update["created_at"])}),
-            host=row["host"],
-            created_at=row["created_at"],
-            generation=row["generation"],
-            tags=row["tags"],
-            runtime=row["runtime"],
-            revision=row["revision"],
-            fallback=None if row["fallback"] is None else Fallback(**row["fallback"]),
-            made=self._open_made(row),
+    async def _key(self, connection: AsyncConnection[DictRow], environment_id: str) -> Seal | None:
+        """What to seal with in this transaction; None when there is no such row. Who changes the key changes the
+        generation with it.
+        """
+        rows = await connection.execute(
+            f"SELECT {COLUMNS} FROM environments WHERE id = %s",  # noqa: S608 - constants
+            (environment_id,),
         )
+        row = await rows.fetchone()
+        if row is not None and row["data_key"] is None:
+            await wrapping(connection)
+        return None if row is None else await self._keys.of(row)
+
+
+def _unpack(row: DictRow, key: Seal) -> Environment:
+    update = row["last_update"]
+    return Environment(
+        id=row["id"],
+        key=EnvironmentKey(row["partition"], row["account"], row["region"], row["name"]),
+        status=Status(row["status"]),
+        desired=sealed.open_members(key, row["id"], row["desired"]),
+        applied=None if row["applied"] is None else sealed.open_members(key, row["id"], row["applied"]),
+        last_update=None
+        if update is None
+        else LastUpdate(**{**update, "created_at": datetime.fromisoformat(update["created_at"])}),
+        host=row["host"],
+        created_at=row["created_at"],
+        generation=row["generation"],
+        tags=row["tags"],
+        runtime=row["runtime"],
+        revision=row["revision"],
+        fallback=None if row["fallback"] is None else Fallback(**row["fallback"]),
+        made=sealed.open_made(key, row["id"], row["made"]),
+    )
 
 
 def _is_version_of(known: Environment, id_: str | None, generation: str | None, tags: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers, read_on
 from aerodrome.supervision.once import Command, run_once
+from aerodrome.supervision.opening import rewrapped as variables_rewrapped
 from aerodrome.supervision.program import Program, ProgramPhase, ProgramState
 from aerodrome.supervision.supervisor import Supervisor
 from aerodrome.supervision.warm import Unavailable, WarmProcess
@@ -19,4 +20,5 @@ __all__ = [
     "leftovers",
     "read_on",
     "run_once",
+    "variables_rewrapped",
 ]

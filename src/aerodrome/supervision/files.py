@@ -9,8 +9,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from aerodrome.errors import Permanent
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
+from aerodrome.supervision.opening import opened, sealed, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class Files:
     @classmethod
     def of(cls, layout: Layout) -> Files:
         return cls(layout.run)
+
+    @property
+    def _layout(self) -> Layout:
+        return Layout(self.run.parent)
 
     @property
     def lock(self) -> Path:
@@ -58,7 +64,7 @@ class Files:
         return self.run / "launch" / f"{name}.sh"
 
     def variables(self, name: str) -> Path:
-        """The environment of the program, secrets included; only ours to read."""
+        """The environment of the program, secrets included: sealed, see `opening`."""
         return self.run / "launch" / f"{name}.env"
 
     def meta(self, name: str) -> Path:
@@ -92,12 +98,17 @@ class Files:
     def write_meta(self, name: str, meta: Meta) -> None:
         write_file(self.meta(name), json.dumps(asdict(meta)))
 
+    def write_variables(self, name: str, variables: str) -> None:
+        with writing(self._layout):
+            write_file(self.variables(name), sealed(self._layout, name, variables))
+
     def is_whole(self, name: str) -> bool:
         """Whether the files that start the program are those that were put."""
         meta = self.read_meta(name)
         try:
-            texts = [path.read_text() for path in (self.variables(name), self.launch(name), self.ini(name))]
-        except (OSError, UnicodeDecodeError):
+            variables = opened(self._layout, name, self.variables(name).read_bytes())
+            texts = [variables, *(path.read_text() for path in (self.launch(name), self.ini(name)))]
+        except (OSError, UnicodeDecodeError, Permanent):
             return False
         return meta is not None and meta.digest == digest(*texts)
 

@@ -1,9 +1,10 @@
-"""The launch script of a program: plain shell, so that a start costs milliseconds and the pid is the real program's.
+"""The launch script of a program: plain shell, so that the pid is the real program's.
 
 The way of a start: supervisord forks -> `env -i` -> `setpriv --pdeathsig` -> this script as we are: records who it is
-(pid and start time survive every exec) -> `setpriv` to the program's user, which sets the death signal again because a
-change of user clears it -> a shell as that user: a last look whether the parent still lives, then the variables -> the
-program. For a job the script stays on as parent and writes down the exit code.
+(pid and start time survive every exec) -> `opening`, as we are, opens the sealed variables -> `setpriv` to the program's
+user, which sets the death signal again because a change of user clears it -> a shell as that user: a last look whether
+the parent still lives, then the variables -> the program. For a job the script stays on as parent and writes down the
+exit code.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import pwd
 import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 
 from aerodrome.errors import Permanent
+from aerodrome.supervision import opening
 from aerodrome.supervision.files import Files
 from aerodrome.supervision.program import LONG, Program
 
@@ -117,12 +120,17 @@ def exports(environment: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))
 
 
+def _opener(files: Files, program: Program) -> list[str]:
+    """What puts the variables at descriptor 3 of what follows it."""
+    return [sys.executable, "-I", opening.__file__, str(files.run.parent), program.name]
+
+
 def script(files: Files, program: Program) -> str:
     """The text of the launch script."""
     quote = shlex.quote
-    start = shlex.join([*privileges(program.uid, program.gid, program.death_signal), "/bin/sh", "-c", _INNER, "sh"])
+    start = shlex.join([*_opener(files, program), *privileges(program.uid, program.gid, program.death_signal), "/bin/sh", "-c", _INNER, "sh"])
     rest = shlex.join([str(program.directory), f"{program.umask:04o}", *program.argv])
-    given = '3<"$run/launch/$name.env" </dev/null'
+    given = "</dev/null"
     record = _RECORD.format(path=quote(PATH), name=quote(program.name), run=quote(str(files.run)))
     if program.job:
         return f'{record}{_FINISHED}{_JOB_START}{start} "$$" {rest} {given} &\n{_JOB_END}'

@@ -23,7 +23,7 @@ class Program:
     """One supervised program.
 
     `environment` is all it gets besides the defaults PATH, LANG, HOME, USER and LOGNAME, and the place for secrets:
-    it is kept in a 0600 file of ours and never reaches argv, Supervisor's configuration or a log.
+    it is kept sealed, in a file of ours, and never reaches argv, Supervisor's configuration or a log.
     """
 
     name: str

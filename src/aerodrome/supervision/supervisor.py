@@ -259,7 +259,7 @@ class Supervisor:
             if before is None or before.digest != meta.digest:
                 self._files.result(program.name).unlink(missing_ok=True)
             self._files.write_meta(program.name, meta)
-            write_file(self._files.variables(program.name), variables)
+            self._files.write_variables(program.name, variables)
             write_file(self._files.launch(program.name), script)
             write_file(self._files.ini(program.name), ini)
         try:
