@@ -1,14 +1,22 @@
-"""`Component.unread` in a file per component, which its processes read when they start and when they fork."""
+"""`Component.unread` in a file per component, which its processes read when they start and when they fork.
+
+It lies sealed under a key that the component has among its variables (`aerodrome_airflow.options` opens it).
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 from aerodrome.backends.users import User
-from aerodrome.domain.component import Component
+from aerodrome.domain.component import OPTIONS_KEY, Component
+from aerodrome.errors import Permanent
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
+from aerodrome.vault import DataKey
+
+_CONTEXT = "options"
 
 
 class OptionFiles:
@@ -26,18 +34,22 @@ class OptionFiles:
         return self._held.get((environment_id, component.name)) == component.unread
 
     def write(self, environment_id: str, component: Component, user: User) -> None:
-        """Before the component is started: also mends the file's owner and mode."""
+        """Before the component is started: also mends the file's owner and mode.
+
+        Raises:
+            Permanent: the component has no key to seal them under.
+        """
         path = self.path(environment_id, component.name)
         owner = None if user.gid is None else (0, user.gid)
-        write_file(path, _text(component), 0o600 if owner is None else 0o640, owner)
+        write_file(path, _key(component).seal(_text(component), _CONTEXT), 0o600 if owner is None else 0o640, owner)
         self._held[environment_id, component.name] = dict(component.unread)
 
     def bring(self, environment_id: str, component: Component, user: User) -> None:
         """For one that runs: an equal file is left alone, so that nothing reads it again."""
         try:
-            text = self.path(environment_id, component.name).read_text()
-        except (OSError, UnicodeDecodeError):
-            text = ""
+            text = _key(component).open(self.path(environment_id, component.name).read_bytes(), _CONTEXT)
+        except (OSError, Permanent):
+            text = b""
         if text == _text(component):
             self._held[environment_id, component.name] = dict(component.unread)
         else:
@@ -53,8 +65,14 @@ class OptionFiles:
         self._held = {key: held for key, held in self._held.items() if key[0] != environment_id}
 
     def path(self, environment_id: str, name: str) -> Path:
-        return self._layout.options(environment_id) / f"{name}.json"
+        return self._layout.options(environment_id) / f"{name}.sealed"
 
 
-def _text(component: Component) -> str:
-    return json.dumps(dict(component.unread), sort_keys=True)
+def _text(component: Component) -> bytes:
+    return json.dumps(dict(component.unread), sort_keys=True).encode()
+
+
+def _key(component: Component) -> DataKey:
+    if OPTIONS_KEY not in component.secrets:
+        raise Permanent(f"{component.name} has options for its tasks and no {OPTIONS_KEY} to seal them under.")
+    return DataKey(base64.urlsafe_b64decode(component.secrets[OPTIONS_KEY]))

@@ -231,7 +231,7 @@ class Placeholders:
             "plugins": str(layout.plugins(environment_id)),
             "programs": str(layout.runtime(component.runtime) / "bin"),
             "logs": str(layout.logs(environment_id)),
-            "options": str(layout.options(environment_id) / f"{name}.json"),
+            "options": str(layout.options(environment_id) / f"{name}.sealed"),
             "port": {key: str(port) for key, port in ports.items()},
             "shared": _OnDemand(lambda slot: places.of_slot(environment_id, slot)),
         }

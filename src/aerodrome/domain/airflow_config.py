@@ -9,6 +9,8 @@ one: what we would set gives way to both.
 
 from __future__ import annotations
 
+import hmac
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +18,7 @@ from aerodrome.domain import celery_options
 from aerodrome.domain.airflow_options import blocked_options, is_blocked, is_reserved, option_of, plain, variable
 from aerodrome.domain.broker import broker_acl
 from aerodrome.domain.classes import EnvironmentClass
-from aerodrome.domain.component import ComponentKind
+from aerodrome.domain.component import OPTIONS_KEY, ComponentKind
 from aerodrome.domain.environment import EnvironmentKey
 from aerodrome.domain.option_readers import relevant
 from aerodrome.domain.products import Content
@@ -243,6 +245,9 @@ def _secrets(facts: Facts, kind: ComponentKind) -> dict[str, str]:
         found[variable(facts.version.names["secret_key"])] = facts.secret_key
         if "jwt_secret" in facts.version.names:
             found[variable(facts.version.names["jwt_secret"])] = facts.jwt_secret
+    if kind is not ComponentKind.JOB:
+        key = hmac.digest(facts.fernet_key.encode(), b"aerodrome options", "sha256")
+        found[OPTIONS_KEY] = urlsafe_b64encode(key).decode()
     if kind is ComponentKind.WEB_SERVER:
         found["AERODROME_IDENTITY_SECRET"] = facts.identity_secret
     if facts.credentials_token is not None:

@@ -30,6 +30,9 @@ class Phase(StrEnum):
     SUCCEEDED = "succeeded"  # a job that returned zero
 
 
+OPTIONS_KEY = "AERODROME_OPTIONS_KEY"  # url-safe base64 of 32 bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """One thing to run.
@@ -37,7 +40,7 @@ class Component:
     `command` and `templates` hold `str.format` placeholders that the backend fills in, since only it knows places:
     `{name}` (this component), `{home}` (AIRFLOW_HOME), `{dags}`, `{logs}` (directories), `{plugins}` (the directory of
     all folders of plugins), `{programs}` (that of the runtime's programs), `{options}` (the file that holds `unread`, a
-    JSON object), `{port[NAME]}` (a port this component listens on),
+    JSON object, sealed under the key in `secrets[OPTIONS_KEY]`), `{port[NAME]}` (a port this component listens on),
     `{shared[SLOT]}` (host:port at which whoever is in that slot answers on its shared port, `webserver-1` say).
     Literal braces are doubled. `variables`, `secrets`, `unread`: literal.
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import pwd
 import shutil
@@ -16,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from aerodrome.backends.local import LocalBackend
-from aerodrome.domain.component import Component, ComponentKind, Phase
+from aerodrome.domain.component import OPTIONS_KEY, Component, ComponentKind, Phase
 from aerodrome.domain.versions import DEFAULT_VERSION, get
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.runtimes.key import choose_python
 from aerodrome.supervision import end_leftovers, leftovers
+from aerodrome.vault import DataKey
 from aerodrome_airflow import forks
 from support.backend_contract import is_gone, is_in
 from support.supervised import alive, processes_of, read, until
@@ -363,35 +366,46 @@ async def test_exec_ends_what_it_left_behind(harness: LocalHarness) -> None:
     assert not alive(orphan)
 
 
+OPTIONS = {OPTIONS_KEY: base64.urlsafe_b64encode(b"o" * 32).decode()}
+
+
+def unsealed(path: Path) -> object:
+    """What a component finds in its file of options."""
+    try:
+        return json.loads(DataKey(b"o" * 32).open(path.read_bytes(), "options"))
+    except (OSError, Permanent):
+        return None
+
+
 async def test_what_a_component_does_not_read_lies_in_a_file_of_its_own(harness: LocalHarness) -> None:
     """Its processes can read it, and nobody else; it goes when the component does."""
     component = harness.component(
-        "looks", "worker-1-abcd", WORKER, command=("looks", "{options}"), unread={"A": "secret-1"}
+        "looks", "worker-1-abcd", WORKER, command=("looks", "{options}"), unread={"A": "secret-1"}, secrets=OPTIONS
     )
     await running(harness, component)
     seen = harness.layout.airflow_home(harness.one) / "seen"
-    await until(lambda: read(seen) == '{"A": "secret-1"}')
+    await until(lambda: unsealed(seen) == {"A": "secret-1"})
     pid = (await harness.supervisor.states())[f"{harness.one}.{component.name}"].pid
     told = replace(component, unread={"A": "secret-2", "B": "new"})
     await harness.backend.tell(harness.one, [told])
-    await until(lambda: read(seen) == '{"A": "secret-2", "B": "new"}')
+    await until(lambda: unsealed(seen) == {"A": "secret-2", "B": "new"})
     assert (await harness.supervisor.states())[f"{harness.one}.{component.name}"].pid == pid
-    path = harness.layout.options(harness.one) / f"{component.name}.json"
+    path = harness.layout.options(harness.one) / f"{component.name}.sealed"
     assert not stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO
     assert not stat.S_IMODE(path.parent.stat().st_mode) & stat.S_IRWXO
-    assert "secret-" not in "".join(read(each) for each in harness.layout.run.rglob("*") if each.is_file())
+    assert "secret-" not in "".join(read(each) for each in harness.layout.home.rglob("*") if each.is_file())
     await harness.backend.remove(harness.one, component.name, force=True)
     assert not path.exists()
 
 
 async def test_the_next_control_plane_tells_only_what_is_news(harness: LocalHarness) -> None:
-    component = harness.component("serves", "worker-1-abcd", WORKER, unread={"A": "1"})
+    component = harness.component("serves", "worker-1-abcd", WORKER, unread={"A": "1"}, secrets=OPTIONS)
     await running(harness, component)
-    path = harness.layout.options(harness.one) / f"{component.name}.json"
+    path = harness.layout.options(harness.one) / f"{component.name}.sealed"
     written = path.stat().st_ino
     again = LocalBackend(harness.layout, harness.supervisor, harness.installation_id)
     await again.tell(harness.one, [component])
     assert path.stat().st_ino == written
     path.unlink()
     await LocalBackend(harness.layout, harness.supervisor, harness.installation_id).tell(harness.one, [component])
-    assert read(path) == '{"A": "1"}'
+    assert unsealed(path) == {"A": "1"}
