@@ -1,6 +1,6 @@
 """What is made of plugins.zip, startup scripts and requirements.txt: the reconciler's `Objects`, of the real parts.
 
-Below `content/` of an environment: the objects as they were fetched, each version a file; a folder for each plugins.zip
+Below `content/` of an environment: the objects as they were fetched, each version a file (texts are sealed); a folder for each plugins.zip
 that there was; a mark for each runtime of its own. All is made beside, put in place whole, and removed when no process
 of the environment can be using it any more.
 """
@@ -8,11 +8,15 @@ of the environment can be using it any more.
 from __future__ import annotations
 
 import asyncio
+import hmac
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from aerodrome.backends import directories, users
 from aerodrome.backends.users import User
@@ -25,9 +29,10 @@ from aerodrome.content.unpack import is_there, unpack
 from aerodrome.content.unpack import remove as remove_tree
 from aerodrome.domain import products
 from aerodrome.domain.environment import Environment
-from aerodrome.domain.products import Part, Product
+from aerodrome.domain.products import Part, Product, Source
 from aerodrome.domain.secrets import EnvironmentSecrets
-from aerodrome.files import ensure_directory
+from aerodrome.errors import Permanent
+from aerodrome.files import ensure_directory, write_file
 from aerodrome.layout import Layout
 from aerodrome.reconcile.ports import Made, Making
 from aerodrome.runtimes import extend
@@ -37,6 +42,7 @@ from aerodrome.server import requirements, scripts
 from aerodrome.server.errands import Errands, Progress
 from aerodrome.server.world import RuntimePlanner
 from aerodrome.threads import to_its_end
+from aerodrome.vault import DataKey
 
 _TEXT_BYTES = 10 << 20  # of a requirements.txt or a startup script
 # Commands of Airflow's CLI are no components: what nothing uses is left to them as long as one may take, and longer.
@@ -81,9 +87,9 @@ class BucketObjects:
         ):
             return Made(product)
         work = {
-            Part.PLUGINS: partial(self._unpack, environment),
+            Part.PLUGINS: partial(self._unpack, environment, secrets),
             Part.STARTUP: partial(self._run_script, environment, secrets, base),
-            Part.REQUIREMENTS: partial(self._install, environment, base, product),
+            Part.REQUIREMENTS: partial(self._install, environment, secrets, base, product),
         }
         return await self._errands.ask(environment.id, recipe, work[part])
 
@@ -122,52 +128,91 @@ class BucketObjects:
             return is_ready(self._layout, key) and await self._soundness.damage(key, suspicious=suspicious) is None
         return True
 
-    async def _unpack(self, environment: Environment, progress: Progress) -> Made:
-        archive, name = await self._fetched(environment, Part.PLUGINS, progress)
-        with progress.phase("unpack", f"Unpacking {name}"):
-            folder = self._layout.plugins(environment.id)
-            await to_its_end(ensure_directory, folder, 0o755)
-            tree = await to_its_end(unpack, archive, folder, name)
+    async def _unpack(self, environment: Environment, secrets: EnvironmentSecrets, progress: Progress) -> Made:
+        async with self._fetched(environment, secrets, Part.PLUGINS, progress) as (archive, name):
+            with progress.phase("unpack", f"Unpacking {name}"):
+                folder = self._layout.plugins(environment.id)
+                await to_its_end(ensure_directory, folder, 0o755)
+                tree = await to_its_end(unpack, archive, folder, name)
         return Made({"tree": tree.digest}, f"{name}: {tree.files} files, {amount(tree.size)}", progress.took)
 
     async def _run_script(
         self, environment: Environment, secrets: EnvironmentSecrets, base: str, progress: Progress
     ) -> Made:
-        path, _ = await self._fetched(environment, Part.STARTUP, progress)
-        user = await self._user(environment.id)
-        variables = self._planner.script_variables(environment, secrets)
-        place = scripts.Place(self._layout, environment.id, user, self._layout.runtime(base) / "bin")
-        return await scripts.run(place, path, variables, progress)
+        async with self._fetched(environment, secrets, Part.STARTUP, progress) as (path, _):
+            user = await self._user(environment.id)
+            variables = self._planner.script_variables(environment, secrets)
+            place = scripts.Place(self._layout, environment.id, user, self._layout.runtime(base) / "bin")
+            return await scripts.run(place, path, variables, progress)
 
-    async def _install(self, environment: Environment, base: str, product: Product | None, progress: Progress) -> Made:
-        path, name = await self._fetched(environment, Part.REQUIREMENTS, progress)
-        user = await self._user(environment.id)
-        content = products.content(environment, base)
-        place = requirements.Place(self._layout, environment.id, extend.Reader(user.uid, user.gid), base, content)
-        return await requirements.install(place, path, name, product, progress)
+    async def _install(
+        self,
+        environment: Environment,
+        secrets: EnvironmentSecrets,
+        base: str,
+        product: Product | None,
+        progress: Progress,
+    ) -> Made:
+        async with self._fetched(environment, secrets, Part.REQUIREMENTS, progress) as (path, name):
+            user = await self._user(environment.id)
+            content = products.content(environment, base)
+            place = requirements.Place(
+                self._layout, environment.id, extend.Reader(user.uid, user.gid), base, content
+            )
+            return await requirements.install(place, path, name, product, progress)
 
-    async def _fetched(self, environment: Environment, part: Part, progress: Progress) -> tuple[Path, str]:
-        """The object as a file, fetched unless it is there, and what messages call it."""
+    @asynccontextmanager
+    async def _fetched(
+        self, environment: Environment, secrets: EnvironmentSecrets, part: Part, progress: Progress
+    ) -> AsyncIterator[tuple[Path, str]]:
+        """The object as a file, fetched unless it is there, and what messages call it.
+
+        Startup scripts and requirements hold passwords at times: what stays of them is sealed, and a file that can be
+        read is there while it is worked with.
+        """
         source = products.source(environment, part)
         assert source is not None  # noqa: S101  as in `make`
-        target = self._layout.objects(environment.id) / source.id
-        if not target.exists():
-            with progress.phase("fetch", f"Fetching {source.key} from {source.bucket}"):
-                user = await self._user(environment.id)
-                await to_its_end(ensure_directory, target.parent, 0o755)
-                readable = (0o640, user.gid) if part is Part.STARTUP else (0o600, None)
-                most = MAX_BYTES if part is Part.PLUGINS else _TEXT_BYTES
-                role, session = environment.desired["ExecutionRoleArn"], session_name(environment.id)
-                credentials = await self._credentials.get(role, session, source_arn=environment.key.arn)
-                client = await asyncio.to_thread(self._client_factory, credentials, environment.key.region)
-                try:
-                    await to_its_end(fetch, client, source, target, most, *readable)
-                except StaleCredentials:
-                    self._credentials.forget(role, session)
-                    raise
-                finally:
-                    client.close()
-        return target, source.key.rpartition("/")[2]
+        kept, name = self._layout.objects(environment.id) / source.id, source.key.rpartition("/")[2]
+        if part is Part.PLUGINS:
+            if not kept.exists():
+                await self._fetch(environment, source, kept, progress, MAX_BYTES)
+            yield kept, name
+            return
+        user = await self._user(environment.id)
+        access = (0o640, user.gid) if part is Part.STARTUP else (0o600, None)
+        key = DataKey(hmac.digest(secrets.fernet_key.encode(), b"aerodrome objects", "sha256"))
+        plain = kept.with_name(f".{source.id}.{token_hex(4)}")
+        try:
+            if not await to_its_end(_opened, key, kept, plain, *access):
+                await self._fetch(environment, source, plain, progress, _TEXT_BYTES, *access)
+                await to_its_end(lambda: write_file(kept, key.seal(plain.read_bytes(), source.id)))
+            yield plain, name
+        finally:
+            await to_its_end(partial(plain.unlink, missing_ok=True))
+
+    async def _fetch(
+        self,
+        environment: Environment,
+        source: Source,
+        target: Path,
+        progress: Progress,
+        most: int,
+        mode: int = 0o600,
+        group: int | None = None,
+    ) -> None:
+        with progress.phase("fetch", f"Fetching {source.key} from {source.bucket}"):
+            await self._user(environment.id)
+            await to_its_end(ensure_directory, target.parent, 0o755)
+            role, session = environment.desired["ExecutionRoleArn"], session_name(environment.id)
+            credentials = await self._credentials.get(role, session, source_arn=environment.key.arn)
+            client = await asyncio.to_thread(self._client_factory, credentials, environment.key.region)
+            try:
+                await to_its_end(fetch, client, source, target, most, mode, group)
+            except StaleCredentials:
+                self._credentials.forget(role, session)
+                raise
+            finally:
+                client.close()
 
     async def _user(self, environment_id: str) -> User:
         """Whom the environment's processes run as, with the directories that it has."""
@@ -227,3 +272,13 @@ def _remove_rubbish(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _opened(key: DataKey, kept: Path, plain: Path, mode: int, group: int | None) -> bool:
+    """Write what was kept sealed to a file that can be read. False: it isn't there, or an earlier release's."""
+    try:
+        content = key.open(kept.read_bytes(), kept.name)
+    except (FileNotFoundError, Permanent):
+        return False
+    write_file(plain, content, mode, None if group is None else (os.geteuid(), group))
+    return True

@@ -228,6 +228,34 @@ class TestRequirements:
         assert len(uv.asked) == 1
 
 
+class TestTexts:
+    @pytest.mark.parametrize("part", [Part.STARTUP, Part.REQUIREMENTS])
+    async def test_passwords_in_them_lie_sealed_and_need_no_s3_again(
+        self, house: House, made: Environment, uv: Uv, part: Part
+    ) -> None:
+        text = b"export A=correct-horse\n" if part is Part.STARTUP else b"--index-url https://x:correct-horse@h/\ncowsay\n"
+        house.put(part, text)
+        before = await house.make(made, part)
+        (name,) = house.files(made, "objects")
+        kept = house.layout.objects(made.id) / name
+        assert b"correct-horse" not in kept.read_bytes()
+        assert kept.stat().st_mode & 0o777 == 0o600
+        house.bucket.objects.clear()
+        assert (await house.make(made, part)).product == before.product
+        assert house.files(made, "objects") == [name]
+
+    async def test_one_that_an_earlier_release_kept_is_fetched_and_sealed(
+        self, house: House, made: Environment
+    ) -> None:
+        house.put(Part.STARTUP, b"export A=correct-horse\n")
+        await house.make(made, Part.STARTUP)
+        (name,) = house.files(made, "objects")
+        kept = house.layout.objects(made.id) / name
+        kept.write_bytes(b"export A=correct-horse\n")
+        await house.make(made, Part.STARTUP)
+        assert b"correct-horse" not in kept.read_bytes()
+
+
 class TestTidy:
     async def everything(self, house: House, made: Environment) -> Environment:
         house.put(Part.PLUGINS, TestPlugins.ARCHIVE)
@@ -303,7 +331,7 @@ class TestTidy:
         assert isinstance(await house.objects.make(made, SECRETS, Part.STARTUP), Making)
         pid = await asyncio.to_thread(wait_for, "the script", lambda: file.exists() and file.read_text().strip())
         await house.objects.tidy(made)
-        assert len(house.files(made, "objects")) == 1
+        assert len(house.files(made, "objects")) == 2, "what is kept, sealed, and what the script is run from"
         await house.objects.drop(made.id)
         assert processes.look(int(pid)) is None
         directories.remove(house.layout, made.id)

@@ -31,6 +31,7 @@ LINES: list[tuple[ModuleType, str]] = [
     (startup, "run"),
     (requirements, "_mark"),
     (extend, "ensure"),
+    (objects, "write_file"),
     (objects, "remove_tree"),
     (extend, "remove"),
 ]
