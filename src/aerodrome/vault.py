@@ -23,6 +23,10 @@ KEY_BYTES = 32
 _WRAPPED = _NONCE + KEY_BYTES + 16
 
 
+class KeyUnusable(Permanent):
+    """A key that isn't ours, and that something was sealed under, can't be used; the message says what to do."""
+
+
 class Seal(Protocol):
     """Seals for a `context`, which is authenticated: what was moved to another row doesn't open there."""
 

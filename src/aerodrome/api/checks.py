@@ -49,6 +49,22 @@ async def check_bucket(context: Context, credentials: Credentials, members: dict
         raise ApiError("ServiceUnavailableException", f"S3 can't be asked about {bucket} now: {error}", 503) from error
 
 
+async def check_kms_key(context: Context, key: EnvironmentKey, members: dict[str, Any]) -> None:
+    """The key of KMS that it names, if it names one, is one that an environment can be sealed under.
+
+    Raises:
+        ApiError: ValidationException that names the field.
+    """
+    if context.kms is None or not members.get("KmsKey"):
+        return
+    try:
+        await context.kms.check(members["KmsKey"], key)
+    except Permanent as error:
+        raise validation_error(f"Invalid request provided: KmsKey: {error}") from error
+    except Temporary as error:
+        raise ApiError("ServiceUnavailableException", f"KmsKey can't be checked now: {error}", 503) from error
+
+
 async def check_subnets(context: Context, key: EnvironmentKey, members: dict[str, Any]) -> None:
     """The subnets are there, in one VPC and two availability zones, where their owner is to make VPC endpoints in them.
 

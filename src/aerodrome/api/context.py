@@ -30,6 +30,14 @@ class Network(Protocol):
         ...
 
 
+class KeyCheck(Protocol):
+    """AWS KMS, asked about a key."""
+
+    async def check(self, kms_key: str, environment: EnvironmentKey) -> None:
+        """Raises Permanent: no environment can be sealed under it. Temporary: KMS doesn't answer."""
+        ...
+
+
 class Upstreams(Protocol):
     """Where an environment's web servers answer now."""
 
@@ -62,6 +70,7 @@ class Context:
     list_readable_only: bool = False  # whether ListEnvironments leaves out what the caller may not GetEnvironment
     private_port: int = HTTPS_PORT  # of private web servers
     web_domain: str = DOMAIN  # of host names
+    kms: KeyCheck | None = None  # None: there is none whose keys encrypt
     issuer: str | None = None  # of the identity provider that people sign in through
 
     def host(self, environment_id: str, region: str, address: str) -> str:

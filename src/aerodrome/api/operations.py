@@ -21,7 +21,7 @@ from aerodrome.api.access import (
     with_roles,
 )
 from aerodrome.api.call import Call, FromRow, Output
-from aerodrome.api.checks import assume, check_bucket, check_subnets
+from aerodrome.api.checks import assume, check_bucket, check_kms_key, check_subnets
 from aerodrome.api.context import Context
 from aerodrome.api.metrics import publish_metrics
 from aerodrome.api.objects import resolve_versions
@@ -30,6 +30,7 @@ from aerodrome.api.updates import update_environment
 from aerodrome.domain import creation
 from aerodrome.domain.description import describe
 from aerodrome.domain.environment import Environment, EnvironmentKey, LastUpdate, Status
+from aerodrome.domain.kms_key import kms_key_faults
 from aerodrome.domain.policy import authorise
 from aerodrome.domain.principal import Principal
 from aerodrome.domain.secrets import EnvironmentSecrets
@@ -38,6 +39,7 @@ from aerodrome.errors import ApiError, validation_error
 from aerodrome.store.environments import AddressTaken, DuplicateName
 from aerodrome.store.events import NewEvent
 from aerodrome.store.tokens import Grant
+from aerodrome.vault import KeyUnusable
 
 _NAME_LIMIT = 64  # longer identities are hashed, as MWAA does (mwaa-spec 7.2)
 _PAGE = 25
@@ -53,6 +55,7 @@ async def create_environment(context: Context, call: Call) -> Output:
         authorise(call.caller, "airflow:TagResource", key.arn, keys)
     members = creation.complete(call.params, strict=context.strict)
     faults = start_url_faults(members, context.issuer)
+    faults = [*faults, *kms_key_faults(members, key.region, has_kms=context.kms is not None)]
     creation.check(members, strict=context.strict, tags=tags, faults=faults)
     if await context.store.get(key) is not None:
         raise _duplicate(key)
@@ -64,6 +67,7 @@ async def create_environment(context: Context, call: Call) -> Output:
     await check_bucket(context, credentials, members, key.region)
     members |= await resolve_versions(context, credentials, members, key.region)
     await check_subnets(context, key, members)
+    await check_kms_key(context, key, members)
     data = {"arn": key.arn, "from": None, "to": Status.CREATING}
     event = NewEvent("create.requested", "CreateEnvironment", call.caller.arn, data)
     environment = await _insert(context, key, members, tags, event)
@@ -97,6 +101,8 @@ async def _insert(
             continue
         except DuplicateName as error:
             raise _duplicate(key) from error
+        except KeyUnusable as error:
+            raise validation_error(f"Invalid request provided: KmsKey: {error}") from error
         return environment
 
 

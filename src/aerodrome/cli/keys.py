@@ -9,7 +9,7 @@ import typer
 
 from aerodrome.cli.output import Steps, out
 from aerodrome.layout import Layout
-from aerodrome.settings import Settings
+from aerodrome.settings import Settings, service_endpoints
 
 keys_app = typer.Typer(
     name="keys", help="The keys that everything at rest is sealed under, and other ones for them.", no_args_is_help=True
@@ -35,12 +35,19 @@ def rotate(
     """
     if environment and data_keys:
         raise typer.BadParameter("Name environments, or all with --data-keys.")
-    from aerodrome.machineroom.keys import exchange_data_keys, exchange_master  # here: it brings the database's client
+    # Here: they bring the clients of the database and of AWS, which the other commands don't need.
+    from aerodrome.aws.clients import AwsClients
+    from aerodrome.aws.kms import own_kms
+    from aerodrome.machineroom.keys import exchange_data_keys, exchange_master
 
     layout = Layout(Settings().home)
     with Steps() as steps:
         if environment or data_keys:
-            count = asyncio.run(exchange_data_keys(layout, environment, steps))
+            settings, endpoints = Settings(), service_endpoints()
+            kms = own_kms(
+                AwsClients(endpoints), endpoints, settings.aws_access_key_id, settings.aws_secret_access_key
+            )
+            count = asyncio.run(exchange_data_keys(layout, environment, steps, kms))
         else:
             asyncio.run(exchange_master(layout, steps))
     if environment or data_keys:

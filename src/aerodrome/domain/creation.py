@@ -16,7 +16,6 @@ _LOG_MODULES = ("DagProcessingLogs", "SchedulerLogs", "TaskLogs", "WebserverLogs
 _BOTH_MODES_SINCE = (3, 2)  # Airflow's version, mwaa-spec 1.3
 # What a later release brings. Taking it in and doing nothing would be a lie.
 _NOT_YET = {
-    "KmsKey": "encryption with a customer's key",
     "Teams": "teams",
 }
 

@@ -95,3 +95,5 @@ class Environment:
     fallback: Fallback | None = None  # while an update can be rolled back
     # What was made of its objects, by recipe (`domain.products`); holds secrets.
     made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    # Why what lies sealed of it can't be read, and so isn't here: its key of KMS can't be used. "": it is here.
+    closed: str = ""

@@ -13,6 +13,7 @@ from aerodrome.domain.endpoints import PATIENCE
 from aerodrome.domain.environment import Environment, LastUpdate, Status
 from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.plan import NOTHING, in_free_names
+from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.domain.update import roll_back
 from aerodrome.errors import Permanent
 from aerodrome.reconcile.discreet import DiscreetJournal, discreet
@@ -33,6 +34,7 @@ _SETTLED = (Status.AVAILABLE, Status.UPDATE_FAILED)  # nothing is under way: onl
 # What has to be healthy in time, and since when.
 _TIMED = {Status.CREATING: "create", Status.UPDATING: "update", Status.ROLLING_BACK: "roll back"}
 _ONE_CREATE = frozenset({Status.CREATING, Status.PENDING})  # from one to the other nothing is told again
+_NO_SECRETS = EnvironmentSecrets("", "", "", "", "", "", "")  # of an environment that is closed
 _COUNTS = re.compile(r"\d+")
 
 
@@ -81,11 +83,14 @@ class Reconciler:
             if not held:
                 return _LEASED_ELSEWHERE
             environment = await self._store.by_id(environment_id)
-            secrets = await self._store.secrets(environment_id)
+            closed = environment is not None and environment.closed
+            secrets = _NO_SECRETS if closed else await self._store.secrets(environment_id)
             if environment is None or secrets is None:
                 self._told.pop(environment_id, None)
                 return None
             goal = GOALS[environment.status]
+            if environment.closed and goal is Goal.RUN:  # what runs runs on; what is to go can go without it
+                return await self._fail(environment, Permanent(environment.closed))
             told = self._told_of(environment)
             try:
                 if goal is Goal.RUN:

@@ -28,6 +28,7 @@ from aerodrome.api.sessions import build_own_calls
 from aerodrome.api.throttle import Throttle
 from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import CloudSocket
+from aerodrome.aws.kms import own_kms
 from aerodrome.aws.network import Network
 from aerodrome.backends.kept_logs import KeptLogs
 from aerodrome.backends.local import LocalBackend
@@ -134,7 +135,9 @@ async def compose(
             log.info("migration %s applied", name)
         pool = await stack.enter_async_context(open_pool(database_url))
         vault = Vault(MasterKeyFiles(layout))
-        keys = KeyRing(vault)
+        clients = AwsClients({"": f"http://127.0.0.1:{installation.cloud_port}", **endpoints})
+        kms = own_kms(clients, endpoints, settings.aws_access_key_id, settings.aws_secret_access_key)
+        keys = KeyRing(vault, kms)
         for environment_id in await rekey_old(pool, keys):
             log.info("environment %s has a data key of its own now", environment_id)
         store, events, tokens = EnvironmentStore(pool, keys), EventStore(pool), TokenStore(pool)
@@ -145,7 +148,6 @@ async def compose(
 
         is_root = os.geteuid() == 0
         cloud = CloudSocket(layout.cloud_socket)
-        clients = AwsClients({"": f"http://127.0.0.1:{installation.cloud_port}", **endpoints})
 
         role_source = roles(cloud, clients, settings, endpoints)
         credentials = RoleCredentials(role_source)
@@ -232,6 +234,7 @@ async def compose(
             private_port=private_port,
             web_domain=settings.web_domain,
             issuer=oidc.issuer,
+            kms=kms,
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
         verifier = Verifier(principals, now)

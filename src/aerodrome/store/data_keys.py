@@ -16,8 +16,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from aerodrome.domain.environment import EnvironmentKey
-from aerodrome.errors import Permanent, Temporary
-from aerodrome.vault import KEY_BYTES, DataKey, Seal, Vault
+from aerodrome.errors import Temporary
+from aerodrome.vault import KEY_BYTES, DataKey, KeyUnusable, Seal, Vault
 
 COLUMNS = "id, partition, account, region, name, data_key, kms_key"  # of the rows that `KeyRing.of` takes
 _KMS_SECONDS = 300.0
@@ -31,7 +31,7 @@ class KeyService(Protocol):
         """A new data key of 32 bytes, and the same as the key of KMS wraps it.
 
         Raises:
-            Permanent: the key can't be used; says what to do. Temporary: KMS doesn't answer.
+            KeyUnusable: says what to do. Temporary: KMS doesn't answer.
         """
         ...
 
@@ -83,7 +83,7 @@ class KeyRing:
         release and has none.
 
         Raises:
-            Permanent: it doesn't open with our master key, or with the key of KMS that it names.
+            Permanent: it doesn't open with our master key. KeyUnusable: nor with the key of KMS that it names.
             Temporary: KMS doesn't answer, and the key isn't open.
         """
         if row["data_key"] is None:
@@ -110,7 +110,7 @@ class KeyRing:
         until = self._clock() + _KMS_SECONDS
         try:
             return DataKey(await self._service(kms_key, environment).decrypt(kms_key, inner, environment)), until
-        except Permanent:
+        except KeyUnusable:
             self.forget(row["id"])
             raise
         except Temporary:
@@ -120,9 +120,9 @@ class KeyRing:
 
     def _service(self, kms_key: str, environment: EnvironmentKey) -> KeyService:
         if self._kms is None:
-            raise Permanent(
+            raise KeyUnusable(
                 f"The environment {environment.arn} is sealed under {kms_key}, and this installation has no AWS KMS: "
-                "set AWS_ENDPOINT_URL_KMS as it was when the environment was made, then run `aerodrome up`."
+                "set AWS_ENDPOINT_URL_KMS and AERODROME_AWS_ACCESS_KEY_ID as they were, then run `aerodrome up`."
             )
         return self._kms
 

@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from aerodrome.domain.environment import Environment, EnvironmentKey, Fallback, LastUpdate, Status
+from aerodrome.domain.lifecycle import GOALS, Goal
 from aerodrome.domain.secrets import EnvironmentSecrets
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.store import sealed
@@ -23,10 +24,13 @@ from aerodrome.store.data_keys import COLUMNS, KeyRing, wrapping
 from aerodrome.store.database import Pool, transaction
 from aerodrome.store.events import NewEvent
 from aerodrome.store.reading import Away
-from aerodrome.vault import Seal, Vault
+from aerodrome.vault import KEY_BYTES, DataKey, KeyUnusable, Seal, Vault
 
 log = logging.getLogger(__name__)
 
+_SEALED = frozenset({"desired", "applied", "made"})
+_NOTHING = DataKey(bytes(KEY_BYTES))  # for what has nothing sealed
+_CODE = "INCORRECT_CONFIGURATION"  # UpdateError.ErrorCode (mwaa-spec 1.6)
 _KNOWN = 1000  # environments that `get` keeps opened
 _COLUMNS = (
     "id, partition, account, region, name, status, desired, applied, last_update, host, created_at, generation, tags,"
@@ -116,7 +120,8 @@ class EnvironmentStore:
     def _remember(self, environment: Environment) -> None:
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        self._known[environment.key] = environment
+        if not environment.desired.get("KmsKey"):  # whose key may be disabled at any time
+            self._known[environment.key] = environment
 
     async def _get(self, key: EnvironmentKey) -> Environment | None:
         return await self._one("partition = %s AND account = %s AND region = %s AND name = %s",
@@ -147,7 +152,7 @@ class EnvironmentStore:
         environments = []
         for row in found:
             try:
-                environments.append(_unpack(row, await self._keys.of(row)))
+                environments.append(await self._opened(row))
             except (Permanent, Temporary) as error:  # one damaged row, or key of KMS, must not stop the others
                 log.error("environment %s (%s): %s", row["name"], row["id"], error)
         return environments
@@ -173,28 +178,18 @@ class EnvironmentStore:
         return None if row is None else sealed.open_secrets(await self._keys.of(row), environment_id, row["secrets"])
 
     async def update(self, before: Environment, event: NewEvent | None = None, **changes: Any) -> Environment | None:
-        """Write `changes` and their event if nobody wrote since `before` was read; the new row, or None."""
+        """Write `changes` and their event if nobody wrote since `before` was read; the new row, or None.
+
+        What isn't changed isn't written: an environment whose key can't be used can still be deleted.
+        """
         after = replace(before, generation=before.generation + 1, **changes)
         async with transaction(self._pool) as connection:
-            key = await self._key(connection, before.id)
-            if key is None:
-                return None
+            key = await self._key(connection, before.id) if _SEALED & changes.keys() else None
+            columns = {name: _column(name, after, key) for name in ("generation", *changes)}
+            assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in columns)
             done = await connection.execute(
-                "UPDATE environments SET status = %s, desired = %s, applied = %s, last_update = %s, generation = %s,"
-                " runtime = %s, revision = %s, fallback = %s, made = %s WHERE id = %s AND generation = %s",
-                (
-                    after.status,
-                    sealed.seal_members(key, after.id, after.desired),
-                    None if after.applied is None else sealed.seal_members(key, after.id, after.applied),
-                    _pack_update(after.last_update),
-                    after.generation,
-                    after.runtime,
-                    after.revision,
-                    None if after.fallback is None else Jsonb(asdict(after.fallback)),
-                    sealed.seal_made(key, after.id, after.made),
-                    after.id,
-                    before.generation,
-                ),
+                sql.SQL("UPDATE environments SET {} WHERE id = %s AND generation = %s").format(assignments),
+                (*columns.values(), after.id, before.generation),
             )
             if done.rowcount != 1:
                 return None
@@ -238,7 +233,14 @@ class EnvironmentStore:
         async with transaction(self._pool) as connection:
             rows = await connection.execute(f"SELECT {_COLUMNS} FROM environments WHERE {where}", values)  # noqa: S608
             row = await rows.fetchone()
-        return None if row is None else _unpack(row, await self._keys.of(row))
+        return None if row is None else await self._opened(row)
+
+    async def _opened(self, row: DictRow) -> Environment:
+        """Raises Permanent: it doesn't open. Of one whose key of KMS can't be used there is what lies open."""
+        try:
+            return _unpack(row, await self._keys.of(row))
+        except KeyUnusable as error:
+            return _closed(row, str(error))
 
     async def _key(self, connection: AsyncConnection[DictRow], environment_id: str) -> Seal | None:
         """What to seal with in this transaction; None when there is no such row. Who changes the key changes the
@@ -274,6 +276,36 @@ def _unpack(row: DictRow, key: Seal) -> Environment:
         fallback=None if row["fallback"] is None else Fallback(**row["fallback"]),
         made=sealed.open_made(key, row["id"], row["made"]),
     )
+
+
+def _closed(row: DictRow, why: str) -> Environment:
+    """Without what lies sealed, and with the reason as its last update's; UNAVAILABLE if it was to run."""
+    bare = {name: None if row[name] is None else sealed.without(row[name]) for name in ("desired", "applied")}
+    found = _unpack({**row, **bare, "made": None}, _NOTHING)
+    lasting = found.status in (Status.CREATING, Status.PENDING) or GOALS[found.status] is not Goal.RUN
+    moment = found.last_update.created_at if found.last_update else found.created_at
+    return replace(
+        found,
+        status=found.status if lasting else Status.UNAVAILABLE,
+        last_update=LastUpdate("FAILED", moment, error_code=_CODE, error_message=why),
+        closed=why,
+    )
+
+
+def _column(name: str, environment: Environment, key: Seal | None) -> Any:
+    """What the row holds of that field. `key`: where it lies sealed; None: there is no such row any more."""
+    value = getattr(environment, name)
+    match name:
+        case "desired" | "applied":
+            return None if key is None or value is None else sealed.seal_members(key, environment.id, value)
+        case "made":
+            return None if key is None else sealed.seal_made(key, environment.id, value)
+        case "last_update":
+            return _pack_update(value)
+        case "fallback":
+            return None if value is None else Jsonb(asdict(value))
+        case _:
+            return value
 
 
 def _is_version_of(known: Environment, id_: str | None, generation: str | None, tags: str | None) -> bool:

@@ -47,6 +47,11 @@ def open_members(key: Seal, environment_id: str, packed: Mapping[str, Any]) -> d
     return members
 
 
+def without(packed: Mapping[str, Any]) -> dict[str, Any]:
+    """The specification without what lies sealed of it."""
+    return {name: value for name, value in packed.items() if name not in _SENSITIVE}
+
+
 def seal_made(key: Seal, environment_id: str, made: Mapping[str, Any]) -> bytes | None:
     return key.seal(json.dumps(made).encode(), f"{environment_id}/made") if made else None
 

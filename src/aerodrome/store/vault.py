@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from aerodrome.vault import DataKey, MasterKeyFiles, Seal, Vault
+from aerodrome.vault import DataKey, KeyUnusable, MasterKeyFiles, Seal, Vault
 
-__all__ = ["DataKey", "MasterKeyFiles", "Seal", "Vault"]
+__all__ = ["DataKey", "KeyUnusable", "MasterKeyFiles", "Seal", "Vault"]

@@ -21,7 +21,7 @@ from aerodrome.store.data_keys import KeyRing, wrapping
 from aerodrome.store.database import Pool, transaction
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.store.rekeying import rekey, rekey_old, rewrap
-from aerodrome.vault import DataKey, Vault
+from aerodrome.vault import DataKey, KeyUnusable, Vault
 from support.identities import ACCOUNT, Table
 from support.world import SECRETS, environment
 
@@ -262,7 +262,7 @@ async def test_a_key_of_kms_is_needed_besides_the_master_key(pool: Pool) -> None
     assert await store.by_id(row.id) == row
     assert kms.asked == [(KMS_KEY, row.key.arn)], "kept open for a while"
 
-    with pytest.raises(Permanent, match=f"{row.key.arn} is sealed under {KMS_KEY}.*AWS_ENDPOINT_URL_KMS"):
+    with pytest.raises(KeyUnusable, match=f"{row.key.arn} is sealed under {KMS_KEY}.*AWS_ENDPOINT_URL_KMS"):
         await EnvironmentStore(pool, Vault(OLD)).secrets(row.id)
 
     kms.error, clock[0] = Temporary("away"), 301.0
@@ -270,11 +270,11 @@ async def test_a_key_of_kms_is_needed_besides_the_master_key(pool: Pool) -> None
     with pytest.raises(Temporary):
         await EnvironmentStore(pool, KeyRing(Vault(OLD), kms)).secrets(row.id)
 
-    kms.error, clock[0] = Permanent("disabled"), 700.0
+    kms.error, clock[0] = KeyUnusable("disabled"), 700.0
     for _ in range(2):
-        with pytest.raises(Permanent, match="disabled"):
+        with pytest.raises(KeyUnusable, match="disabled"):
             await store.secrets(row.id)
-    assert await store.all() == []
+    assert [each.closed for each in await store.all()] == ["disabled"]
     kms.error = None
     assert await store.secrets(row.id) == SECRETS, "nothing was lost"
 
@@ -282,7 +282,7 @@ async def test_a_key_of_kms_is_needed_besides_the_master_key(pool: Pool) -> None
     assert await rekey(pool, ring, row.id)
     assert (await row_of(pool, row.id))["data_key"] != before
     assert await store.secrets(row.id) == SECRETS
-    kms.error = Permanent("disabled")
+    kms.error = KeyUnusable("disabled")
     assert await rewrap(pool, both(), lambda *_: None) == [], "another master key needs no KMS"
     kms.error = None
     assert await EnvironmentStore(pool, KeyRing(Vault(NEW), kms)).secrets(row.id) == SECRETS
