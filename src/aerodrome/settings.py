@@ -144,6 +144,17 @@ class Settings(BaseSettings):
     valkey_url: str | None = Field(
         None, description="A Valkey or Redis to use instead of the embedded one (administrator's URL)."
     )
+    server_tls: Literal["verify", "require", "off"] = Field(
+        "verify",
+        description="How a PostgreSQL or Valkey of yours that isn't on this machine is spoken to: `verify` (TLS, and its "
+        "certificate must be believed), `require` (PostgreSQL: TLS, whoever answers), `off` (as it comes: passwords and "
+        "data may cross the network in plain text).",
+    )
+    server_ca_file: Path | None = Field(
+        None,
+        description="PEM file, readable by all, of the authorities that your PostgreSQL's certificate is believed by. "
+        "Not set: the public ones.",
+    )
     aws_access_key_id: str | None = Field(
         None, description="Key of the control plane itself, to assume execution roles with when STS is a real one."
     )
@@ -222,7 +233,7 @@ class Settings(BaseSettings):
             raise ValueError("it means nothing without AERODROME_OIDC_ISSUER; set that too.")
         return value or None
 
-    @field_validator("oidc_client_secret_file", "oidc_ca_file")
+    @field_validator("oidc_client_secret_file", "oidc_ca_file", "server_ca_file")
     @classmethod
     def _complete(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_absolute():

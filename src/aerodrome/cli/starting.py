@@ -31,6 +31,8 @@ def wanted(settings: Settings) -> Wanted:
         cloud_port=settings.cloud_port,
         postgres_url=settings.postgres_url,
         valkey_url=settings.valkey_url,
+        server_tls=settings.server_tls,
+        server_ca=settings.server_ca_file,
     )
 
 

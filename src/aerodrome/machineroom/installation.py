@@ -37,6 +37,8 @@ class Installation:
     private_port: int = 0  # of private web servers; 0: not chosen yet, the record is of an earlier release
     gateway_bind: str = "127.0.0.1"  # of public web servers, where they have names; may change like `bind`
     private_bind: str = "127.0.0.1"  # of private ones
+    postgres_sslmode: str = ""  # libpq's, for a PostgreSQL that isn't on this machine
+    postgres_ca: str = ""  # file of the authorities that its certificate is believed by
 
     @property
     def endpoint(self) -> str:
@@ -55,13 +57,18 @@ class Installation:
 
     @property
     def postgres_variables(self) -> dict[str, str]:
-        """For clients of our own server: libpq then never sends the password itself, whoever answers on the port."""
-        return {} if self.external_postgres_url else {"PGREQUIREAUTH": "scram-sha-256"}
+        """For clients of our own server: libpq then never sends the password itself, whoever answers on the port. For
+        those of a server elsewhere: that it must speak TLS.
+        """
+        return {f"PG{name.replace('_', '').upper()}": value for name, value in self.postgres_options.items()}
 
     @property
     def postgres_options(self) -> dict[str, str]:
         """The same, as an argument of `connect`."""
-        return {} if self.external_postgres_url else {"require_auth": "scram-sha-256"}
+        if not self.external_postgres_url:
+            return {"require_auth": "scram-sha-256"}
+        found = {"sslmode": self.postgres_sslmode, "sslrootcert": self.postgres_ca}
+        return {name: value for name, value in found.items() if value}
 
     @property
     def valkey_url(self) -> str:

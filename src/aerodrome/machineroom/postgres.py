@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import importlib.util
+import re
 import secrets
 import shutil
 import subprocess
@@ -174,6 +175,11 @@ async def check(installation: Installation) -> None:
         text = str(error).strip().splitlines()[-1]
         if "authentication failed" in text:
             raise Permanent(f"PostgreSQL refuses our password: {text}") from None
+        if installation.postgres_sslmode and re.search("SSL|certificate", text):
+            raise Permanent(
+                f"PostgreSQL isn't on this machine, and TLS with it fails: {text}. Mend the server or its certificate "
+                "(AERODROME_SERVER_CA_FILE names another authority), or set AERODROME_SERVER_TLS to `require` or `off`."
+            ) from None
         raise Temporary(f"PostgreSQL doesn't answer yet: {text}", 0.1) from None
     except TimeoutError:
         raise Temporary("PostgreSQL doesn't answer within 10 s.", 0.5) from None

@@ -7,6 +7,8 @@ import secrets
 import string
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from aerodrome.domain.iam import LONG_TERM
@@ -18,6 +20,7 @@ from aerodrome.machineroom.installation import Installation, load, save
 from aerodrome.store.new_keys import new_id, new_secret
 
 LOOPBACK = "127.0.0.1"
+_SSL_MODES = {"verify": "verify-full", "require": "require", "off": "prefer"}
 _ID_LENGTH = 6
 _ENVIRONMENT_ID = re.compile(r"[0-9a-f]{12}")  # domain/environment.py; jobs and port records lie beside them
 
@@ -42,6 +45,8 @@ class Wanted:
     cloud_port: int | None = None
     postgres_url: str | None = None
     valkey_url: str | None = None
+    server_tls: str = "verify"  # as `Settings` has it
+    server_ca: Path | None = None
 
     @property
     def asked_ports(self) -> dict[str, int | None]:
@@ -91,6 +96,7 @@ async def prepare(layout: Layout, wanted: Wanted, running: Iterable[str] = ()) -
     else:
         _refuse_binds(wanted, before.web_host)
         prepared = _again(layout, before, wanted, set(running))
+    prepared = replace(prepared, installation=_with_tls(layout, prepared.installation, wanted))
     if save(layout, prepared.installation):
         notice = f"{layout.installation_file} or its copy was damaged, and was written again from the other one."
         prepared = replace(prepared, notices=(*prepared.notices, notice))
@@ -215,6 +221,31 @@ def _url(recorded: str | None, wanted: str | None, variable: str, layout: Layout
             f"Unset AERODROME_{variable}, or start anew with another AERODROME_HOME."
         )
     return _server_url(wanted, variable) if wanted else recorded
+
+
+def _with_tls(layout: Layout, installation: Installation, wanted: Wanted) -> Installation:
+    """Servers elsewhere are spoken to over TLS, unless a setting says otherwise.
+
+    Raises:
+        Permanent: the URL of one says that it is spoken to without.
+    """
+    valkey, postgres = installation.external_valkey_url, installation.external_postgres_url
+    if valkey and _is_elsewhere(valkey) and urlsplit(valkey).scheme != "rediss" and wanted.server_tls != "off":
+        raise Permanent(
+            f"AERODROME_VALKEY_URL leads to {urlsplit(valkey).hostname}, off this machine, without TLS: begin it with "
+            "rediss:// (Valkey: tls-port). If the way there is safe all the same, set AERODROME_SERVER_TLS=off."
+        )
+    mode = _SSL_MODES[wanted.server_tls] if postgres and _is_elsewhere(postgres) else ""
+    ca = str(wanted.server_ca or layout.ca_bundle) if mode == "verify-full" else ""
+    return replace(installation, postgres_sslmode=mode, postgres_ca=ca)
+
+
+def _is_elsewhere(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def _server_url(url: str | None, variable: str) -> str | None:

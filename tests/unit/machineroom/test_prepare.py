@@ -8,7 +8,7 @@ import pytest
 
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
-from aerodrome.machineroom import hosts, installation, prepare
+from aerodrome.machineroom import hosts, installation, postgres, prepare
 from aerodrome.machineroom.prepare import Wanted
 from support.postgres import free_port
 
@@ -241,3 +241,44 @@ async def test_an_address_that_others_reach_takes_names(layout: Layout) -> None:
     assert (made.web_host, made.gateway_bind, made.private_bind) == ("name", "127.0.0.1", "127.0.0.2")
     with pytest.raises(Permanent, match=r"AERODROME_GATEWAY_BIND is 10\.0\.0\.1.*AERODROME_WEB_HOST=name"):
         await prepare.prepare(Layout(layout.home / "second"), replace(WANTED, gateway_bind="10.0.0.1"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.9", "localhost", "[::1]"])
+async def test_servers_on_this_machine_need_no_tls(layout: Layout, host: str) -> None:
+    wanted = replace(WANTED, postgres_url=f"postgresql://u:p@{host}:5432", valkey_url=f"redis://u:p@{host}:6379")
+    made = (await prepare.prepare(layout, wanted)).installation
+    assert made.postgres_options == made.postgres_variables == {}
+
+
+async def test_a_postgresql_elsewhere_is_spoken_to_over_tls(layout: Layout) -> None:
+    wanted = replace(WANTED, postgres_url=EXTERNAL)
+    made = (await prepare.prepare(layout, wanted)).installation
+    bundle = str(layout.ca_bundle)
+    assert made.postgres_options == {"sslmode": "verify-full", "sslrootcert": bundle}
+    assert made.postgres_variables == {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": bundle}
+    mine = replace(wanted, server_ca=Path("/etc/mine.pem"))
+    assert (await prepare.prepare(layout, mine)).installation.postgres_options["sslrootcert"] == "/etc/mine.pem"
+    for told, mode in (("require", "require"), ("off", "prefer")):
+        made = (await prepare.prepare(layout, replace(wanted, server_tls=told))).installation
+        assert made.postgres_variables == {"PGSSLMODE": mode}
+
+
+async def test_a_valkey_elsewhere_without_tls_is_refused(layout: Layout) -> None:
+    plain = replace(WANTED, valkey_url="redis://u:p@cache.example.org:6379")
+    for told in ("verify", "require"):
+        with pytest.raises(Permanent, match=r"leads to cache\.example\.org.*rediss://.*AERODROME_SERVER_TLS=off"):
+            await prepare.prepare(layout, replace(plain, server_tls=told))
+    assert not layout.installation_file.exists()
+    assert (await prepare.prepare(layout, replace(plain, server_tls="off"))).installation.valkey_url == plain.valkey_url
+    other = Layout(layout.home / "other")
+    other.home.mkdir()
+    secure = replace(WANTED, valkey_url="rediss://u:p@cache.example.org:6379")
+    assert (await prepare.prepare(other, secure)).installation.valkey_url == secure.valkey_url
+
+
+async def test_a_server_without_tls_gets_no_password(layout: Layout, postgres_url: str) -> None:
+    made = (await prepare.prepare(layout, replace(WANTED, postgres_url=postgres_url))).installation
+    await postgres.check(made)
+    for mode in ("verify-full", "require"):
+        with pytest.raises(Permanent, match="isn't on this machine, and TLS with it fails: .*AERODROME_SERVER_TLS"):
+            await postgres.check(replace(made, postgres_sslmode=mode))
