@@ -35,11 +35,12 @@ $(VENV)/.dev: $(VENV)/.product requirements/dev.txt
 run: $(VENV)/.product ## set everything up, create an environment, run a DAG in it, print the URL
 	@$(BIN)/aerodrome demo $(ARGS)
 
-check: $(VENV)/.dev ## lint, types, import contracts, docs tests, fast tests
+check: $(VENV)/.dev ## lint, types, import contracts, known advisories, docs tests, fast tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python tests/support/advisories.py requirements/dev.txt requirements/cloud.txt
 	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not exhaustive" tests/unit tests/contract
 
 test: check ## everything: check, then the tests with real servers, then with real Airflow
