@@ -31,7 +31,8 @@ def rotate(
 ) -> None:
     """Give the installation another master key; what the old one wrapped is wrapped anew. Nothing is restarted.
 
-    The database must be up. Cut short, the next `aerodrome up` or the same command again ends it; both keys open what they wrapped until then.
+    The database must be up. Cut short, the next `aerodrome up` or the same command again ends it; both keys open what
+    they wrapped until then.
     """
     if environment and data_keys:
         raise typer.BadParameter("Name environments, or all with --data-keys.")
