@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from aerodrome.domain.broker import broker_acl
 from aerodrome.domain.plan import broker_prefix, broker_user
-from aerodrome.machineroom.broker import ValkeyBroker
 from support.real_airflow import running_valkey
 
 ONE, TWO = "0" * 11 + "1", "0" * 11 + "2"
@@ -19,13 +18,11 @@ ONE, TWO = "0" * 11 + "1", "0" * 11 + "2"
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """HOST:PORT of a broker that has made a place for both."""
-    async def make(url: str) -> None:
-        broker = ValkeyBroker(url)
-        for name in (ONE, TWO):
-            await broker.ensure(name, f"password of {name}")
-
     with running_valkey() as url:
-        asyncio.run(make(url))
+        with redis.from_url(url) as admin:
+            for name in (ONE, TWO):
+                rules = broker_acl(broker_user(name), f"password of {name}", broker_prefix(name))
+                admin.execute_command("ACL", "SETUSER", *rules)
         yield url.rpartition("@")[2]
 
 
