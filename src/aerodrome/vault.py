@@ -69,13 +69,13 @@ class MasterKeyFiles:
         self._keys: tuple[bytes, ...] = ()
 
     def __call__(self) -> tuple[bytes, ...]:
-        """Raises FileNotFoundError: there is none."""
+        """Raises FileNotFoundError: there is none. Permanent: one is damaged."""
         stamps = [_stamp(path) for path in self._paths]
         if stamps != self._stamps:
             found = []
             for path in self._paths:  # in this order: it is renamed from the one to the other
                 with suppress(FileNotFoundError):
-                    found.append(path.read_bytes())
+                    found.append(_checked(path, path.read_bytes()))
             if not found:
                 raise FileNotFoundError(2, os.strerror(2), str(self._paths[-1]))
             self._stamps, self._keys = stamps, tuple(dict.fromkeys(found))
@@ -148,6 +148,15 @@ class Vault:
 
 def _other_key(context: str) -> Permanent:
     return Permanent(f"The secrets of {context} don't open with this master key.")
+
+
+def _checked(path: Path, key: bytes) -> bytes:
+    if len(key) != KEY_BYTES:
+        raise Permanent(
+            f"{path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}, and nothing that is sealed can be read without"
+            " it. Restore it from a backup."
+        )
+    return key
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aerodrome.layout import Layout
 from aerodrome.supervision import Supervisor, end_leftovers
+from support.homes import home_with_key
 
 PASSWORD = "correct-horse"
 
@@ -36,10 +37,7 @@ def _short_home() -> Layout:
     """Paths of unix sockets are limited to about 100 bytes; the users of components must be able to pass through."""
     home = Path(tempfile.mkdtemp(prefix="aero-", dir="/tmp"))
     home.chmod(0o711)
-    layout = Layout(home)
-    layout.secrets.mkdir(mode=0o700)
-    layout.master_key.write_bytes(b"k" * 32)
-    return layout
+    return home_with_key(home)
 
 
 def processes_of(layout: Layout) -> list[int]:

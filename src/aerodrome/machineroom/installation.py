@@ -1,7 +1,11 @@
-"""Who this installation is: its id, ports and generated credentials, kept in one 0600 file and in a copy of it."""
+"""Who this installation is: its id, ports and generated credentials, kept in one 0600 file and in a copy of it.
+
+Passwords and keys among it lie sealed under the master key, as one text.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +14,14 @@ from typing import Any
 from aerodrome.errors import Permanent
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
+from aerodrome.vault import MasterKeyFiles, Vault
+
+_SECRET = (
+    *("postgres_password", "valkey_password", "admin_secret_key", "supervisor_password"),
+    *("external_postgres_url", "external_valkey_url"),
+)
+_SEALED = "sealed"  # the member that holds them
+_CONTEXT = "installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +99,12 @@ def load(layout: Layout) -> Installation:
         Permanent: there is none yet, or neither can be read.
     """
     try:
-        return _read(layout.installation_file)
+        return _read(layout, layout.installation_file)
     except FileNotFoundError:
         raise Permanent(f"There is no installation at {layout.home}. Run `aerodrome up` first.") from None
     except _Damaged as damaged:
         try:
-            return _read(layout.installation_copy)
+            return _read(layout, layout.installation_copy)
         except (FileNotFoundError, Permanent):
             raise damaged from None
 
@@ -103,23 +115,57 @@ def save(layout: Layout, installation: Installation) -> bool:
     Raises:
         OSError: the disk is full.
     """
-    mended = False
+    mended, wrong, text = False, [], ""
     for path in (layout.installation_file, layout.installation_copy):
         try:
-            if _read(path) == installation:
+            content = path.read_text()
+            if _read(layout, path) == installation and _SEALED in json.loads(content):
+                text = content
                 continue
-        except _Damaged:
+        except (_Damaged, UnicodeDecodeError):
             mended = True
         except (FileNotFoundError, Permanent):
             pass
+        wrong.append(path)
+    for path in wrong:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_file(path, dump(installation), 0o600)
+        text = text or _sealed(layout, installation)
+        write_file(path, text, 0o600)
     return mended
 
 
-def _read(path: Path) -> Installation:
+def rewrap(layout: Layout) -> None:
+    """What is sealed of it lies under the newest master key afterwards."""
+    vault = Vault(MasterKeyFiles(layout))
+    for path in (layout.installation_file, layout.installation_copy):
+        try:
+            raw = json.loads(path.read_text())
+            again = vault.rewrapped(base64.b64decode(raw[_SEALED]), _CONTEXT)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, Permanent):  # the next `up` mends it from the other
+            continue
+        if again is not None:
+            write_file(path, _text({**raw, _SEALED: base64.b64encode(again).decode()}), 0o600)
+
+
+def id_of(layout: Layout) -> str:
+    """The installation's id, whether the rest can be read or not.
+
+    Raises:
+        Permanent: there is no installation.
+    """
+    try:
+        return str(json.loads(layout.installation_file.read_text())["id"])
+    except FileNotFoundError:
+        raise Permanent(f"There is no installation at {layout.home}. Run `aerodrome up` first.") from None
+    except (ValueError, KeyError, TypeError):
+        return load(layout).id
+
+
+def _read(layout: Layout, path: Path) -> Installation:
     try:
         raw: dict[str, Any] = json.loads(path.read_text())
+        if _SEALED in raw:  # not that of an earlier release
+            raw |= _opened(layout, path, raw.pop(_SEALED))
     except PermissionError:
         raise Permanent(f"{path} belongs to another user; run this command as its owner.") from None
     except ValueError as error:
@@ -132,5 +178,35 @@ def _read(path: Path) -> Installation:
         ) from error
 
 
+def _opened(layout: Layout, path: Path, sealed: str) -> dict[str, Any]:
+    vault = _vault(layout)
+    try:
+        opened: dict[str, Any] = json.loads(vault.open(base64.b64decode(sealed), _CONTEXT))
+    except Permanent as error:
+        raise _Damaged(f"{path} is damaged ({error}); restore it from a backup.") from error
+    return opened
+
+
+def _vault(layout: Layout) -> Vault:
+    try:
+        return Vault(MasterKeyFiles(layout))
+    except FileNotFoundError:
+        raise Permanent(
+            f"{layout.master_key} is gone, and this installation can't be read without it. Restore it from a backup."
+        ) from None
+
+
+def _sealed(layout: Layout, installation: Installation) -> str:
+    members = asdict(installation)
+    secrets = json.dumps({name: members.pop(name) for name in _SECRET})
+    sealed = _vault(layout).seal(secrets.encode(), _CONTEXT)
+    return _text({**members, _SEALED: base64.b64encode(sealed).decode()})
+
+
 def dump(installation: Installation) -> str:
-    return json.dumps(asdict(installation), indent=2) + "\n"
+    """In plain text, as earlier releases wrote it."""
+    return _text(asdict(installation))
+
+
+def _text(members: dict[str, Any]) -> str:
+    return json.dumps(members, indent=2) + "\n"

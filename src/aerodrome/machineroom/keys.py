@@ -18,6 +18,7 @@ from aerodrome.errors import Permanent, Temporary
 from aerodrome.files import sync_directory, write_file
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, load
+from aerodrome.machineroom.installation import rewrap as rewrap_installation
 from aerodrome.machineroom.lock import only_us
 from aerodrome.machineroom.progress import Progress, timed
 from aerodrome.store.data_keys import KeyRing, KeyService
@@ -88,6 +89,7 @@ async def _finish(layout: Layout, pool: Pool, progress: Progress) -> None:
     with timed(progress, "master key"):
         await rekey_old(pool, KeyRing(vault))
         left = await rewrap(pool, vault, told)
+        rewrap_installation(layout)
         with variables_rewrapped(layout):
             replace(layout)
     for line in left:

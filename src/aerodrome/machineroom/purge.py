@@ -11,9 +11,10 @@ from collections.abc import Callable
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import users
-from aerodrome.machineroom.installation import load
+from aerodrome.machineroom.installation import id_of
 from aerodrome.machineroom.lock import only_us
-from aerodrome.supervision import Supervisor, leftovers
+from aerodrome.supervision import daemon, leftovers
+from aerodrome.supervision.files import Files
 
 
 async def purge(layout: Layout, notice: Callable[[str], None]) -> None:
@@ -22,12 +23,12 @@ async def purge(layout: Layout, notice: Callable[[str], None]) -> None:
     Raises:
         Permanent: there is no installation, or it still runs.
     """
-    installation = await asyncio.to_thread(load, layout)
+    installation_id = await asyncio.to_thread(id_of, layout)
     async with only_us(layout, "purge", notice):
         left = await asyncio.to_thread(leftovers, layout)
-        if left or await Supervisor(layout, installation.supervisor_password).alive():
+        if left or await asyncio.to_thread(daemon.is_held, Files.of(layout)):
             raise Permanent("The installation still runs. Run `aerodrome down` first (`--now` doesn't wait for tasks).")
-        await asyncio.to_thread(_remove, layout, installation.id)
+        await asyncio.to_thread(_remove, layout, installation_id)
 
 
 def _remove(layout: Layout, installation_id: str) -> None:

@@ -22,6 +22,7 @@ from aerodrome.layout import Layout
 from aerodrome.machineroom import control, memory, prepare, shell
 from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.status import CONNECTION
+from support.homes import home_with_key
 
 WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
 
@@ -69,8 +70,7 @@ def test_a_wrong_option_is_usage(tmp_path: Path) -> None:
 
 
 async def test_what_a_shell_needs(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "it's a home")
-    layout.home.mkdir()
+    layout = home_with_key(tmp_path / "it's a home")
     made = (await prepare.prepare(layout, WANTED)).installation
     done = await asyncio.to_thread(run, layout.home, "shell-env", "--json")
     values = json.loads(done.stdout)
@@ -111,7 +111,7 @@ def test_a_proxy_is_never_asked_for_what_is_here(given: dict[str, str], expected
 
 
 async def test_the_control_plane_is_restarted_for_new_settings_not_for_another_path(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+    layout = home_with_key(tmp_path)
     layout.run.mkdir()
     made = (await prepare.prepare(layout, WANTED)).installation
     first = control.program(layout, made, {"PATH": "/bin", "AERODROME_STRICT": "1"})

@@ -10,6 +10,7 @@ from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import hosts, installation, postgres, prepare
 from aerodrome.machineroom.prepare import Wanted
+from support.homes import home_with_key
 from support.postgres import free_port
 
 WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
@@ -18,7 +19,7 @@ EXTERNAL = "postgresql://boss:secret@db.example.org:5432"
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
+    return home_with_key(tmp_path)
 
 
 async def test_the_first_time_makes_an_installation_that_is_private(layout: Layout) -> None:
@@ -53,9 +54,8 @@ async def test_where_callers_come_from_is_remembered_until_it_is_said_anew(layou
 
 
 async def test_two_installations_differ(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    one, two = [(await prepare.prepare(Layout(tmp_path / name), WANTED)).installation for name in ("a", "b")]
+    layouts = [home_with_key(tmp_path / name) for name in ("a", "b")]
+    one, two = [(await prepare.prepare(layout, WANTED)).installation for layout in layouts]
     assert one.id != two.id
     assert one.postgres_password != two.postgres_password
 
@@ -270,8 +270,7 @@ async def test_a_valkey_elsewhere_without_tls_is_refused(layout: Layout) -> None
             await prepare.prepare(layout, replace(plain, server_tls=told))
     assert not layout.installation_file.exists()
     assert (await prepare.prepare(layout, replace(plain, server_tls="off"))).installation.valkey_url == plain.valkey_url
-    other = Layout(layout.home / "other")
-    other.home.mkdir()
+    other = home_with_key(layout.home / "other")
     secure = replace(WANTED, valkey_url="rediss://u:p@cache.example.org:6379")
     assert (await prepare.prepare(other, secure)).installation.valkey_url == secure.valkey_url
 
@@ -282,3 +281,34 @@ async def test_a_server_without_tls_gets_no_password(layout: Layout, postgres_ur
     for mode in ("verify-full", "require"):
         with pytest.raises(Permanent, match="isn't on this machine, and TLS with it fails: .*AERODROME_SERVER_TLS"):
             await postgres.check(replace(made, postgres_sslmode=mode))
+
+
+SECRETS = ("postgres_password", "valkey_password", "admin_secret_key", "supervisor_password")
+
+
+async def test_passwords_and_keys_lie_sealed(layout: Layout) -> None:
+    wanted = replace(WANTED, valkey_url="redis://boss:hunter2@127.0.0.1:6379")
+    made = (await prepare.prepare(layout, wanted)).installation
+    for path in (layout.installation_file, layout.installation_copy):
+        text = path.read_text()
+        assert not [name for name in SECRETS if getattr(made, name) in text]
+        assert "hunter2" not in text
+        assert json.loads(text)["admin_access_key"] == made.admin_access_key
+    layout.master_key.write_bytes(b"x" * 32)
+    with pytest.raises(Permanent, match=rf"{layout.installation_file} is damaged .*master key"):
+        installation.load(layout)
+    layout.master_key.unlink()
+    with pytest.raises(Permanent, match=r"master\.key is gone.*Restore it from a backup"):
+        installation.load(layout)
+    assert installation.id_of(layout) == made.id
+
+
+async def test_what_an_earlier_release_wrote_is_read_and_sealed_by_the_next_up(layout: Layout) -> None:
+    made = (await prepare.prepare(layout, WANTED)).installation
+    for path in (layout.installation_file, layout.installation_copy):
+        path.write_text(installation.dump(made))
+    assert installation.load(layout) == made
+    prepared = await prepare.prepare(layout, WANTED)
+    assert (prepared.installation, prepared.notices) == (made, ())
+    for path in (layout.installation_file, layout.installation_copy):
+        assert made.postgres_password not in path.read_text()

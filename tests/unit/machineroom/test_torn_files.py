@@ -22,6 +22,7 @@ from aerodrome.machineroom.installation import load
 from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.users import Owner
 from aerodrome.pki.authority import key_file
+from support.homes import home_with_key
 
 WANTED = Wanted(account="100000000001", region="us-east-1", web_host="address")
 ME = Owner(os.geteuid(), os.getegid())
@@ -29,7 +30,7 @@ ME = Owner(os.geteuid(), os.getegid())
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
+    return home_with_key(tmp_path)
 
 
 def cuts(data: bytes, step: int = 7) -> list[bytes]:
