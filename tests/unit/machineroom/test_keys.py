@@ -12,13 +12,14 @@ import pytest
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import keys
-from aerodrome.machineroom.installation import Installation, dump
+from aerodrome.machineroom.installation import Installation, load, save
 from aerodrome.machineroom.progress import Silent
 from aerodrome.store.database import DATABASE, create_database, migrate, open_pool
 from aerodrome.store.environments import EnvironmentStore
 from aerodrome.supervision.files import Files
 from aerodrome.supervision.opening import opened
 from aerodrome.vault import MasterKeyFiles, Vault
+from support.homes import home_with_key
 from support.world import SECRETS, environment
 
 ROW = environment(id_="0" * 12)
@@ -47,11 +48,8 @@ class Killed(BaseException):
 @pytest.fixture
 def layout(postgres_url: str, tmp_path: Path) -> Layout:
     """An installation with an environment and a program."""
-    layout = Layout(tmp_path / "home")
-    layout.home.mkdir()
-    layout.secrets.mkdir(mode=0o700)
-    layout.master_key.write_bytes(b"k" * 32)
-    layout.installation_file.write_text(dump(installed(postgres_url)))
+    layout = home_with_key(tmp_path / "home")
+    save(layout, installed(postgres_url))
     files = Files.of(layout)
     files.prepare()
     files.write_variables("server", "export SECRET=hunter2\n")
@@ -74,6 +72,13 @@ def installed(postgres_url: str) -> Installation:
 
 async def opens(layout: Layout, postgres_url: str) -> None:
     """What a process that starts now finds."""
+    if layout.installation_file.exists():
+        assert load(layout) == installed(postgres_url)
+        layout.installation_file.rename(aside := layout.home / "aside")
+        layout.installation_copy.rename(layout.installation_file)
+        assert load(layout) == installed(postgres_url), "the copy"
+        layout.installation_file.rename(layout.installation_copy)
+        aside.rename(layout.installation_file)
     async with open_pool(f"{postgres_url}/{DATABASE}", size=2, read_soon=False) as pool:
         store = EnvironmentStore(pool, Vault(MasterKeyFiles(layout)))
         assert await store.secrets(ROW.id) == SECRETS
@@ -86,6 +91,7 @@ STEPS = (
     ("write_file", "after"),
     ("rekey_old", "after"),
     ("rewrap", "after"),
+    ("rewrap_installation", "after"),
     ("replace", "before"),
     ("replace", "after"),
 )
@@ -138,9 +144,7 @@ def _killing(original: Callable[..., object], when: str) -> Callable[..., object
 
 
 def test_the_key_before_opens_nothing_any_more(layout: Layout, postgres_url: str, tmp_path: Path) -> None:
-    before = Layout(tmp_path / "before")
-    before.secrets.mkdir(parents=True)
-    before.master_key.write_bytes(layout.master_key.read_bytes())
+    before = home_with_key(tmp_path / "before")
     sealed = Files.of(layout).variables("server").read_bytes()
     asyncio.run(keys.exchange_master(layout, Silent()))
     assert opened(before, "server", sealed)
