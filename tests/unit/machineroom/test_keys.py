@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from aerodrome.cli.keys import keys_app
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.machineroom import keys
@@ -22,6 +24,7 @@ from aerodrome.vault import MasterKeyFiles, Vault
 from support.homes import home_with_key
 from support.world import SECRETS, environment
 
+RUNNER = CliRunner()
 ROW = environment(id_="0" * 12)
 INSTALLATION = Installation(
     id="abc123",
@@ -185,3 +188,20 @@ def test_data_keys_of_some_and_of_all(layout: Layout, postgres_url: str) -> None
     with pytest.raises(Permanent, match="There is no environment nobody, other"):
         asyncio.run(keys.exchange_data_keys(layout, ["other", "nobody", "demo"], Silent()))
     assert asyncio.run(generation()) == 3
+
+
+def test_the_command_says_what_it_did(layout: Layout, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AERODROME_HOME", str(layout.home))
+    before = layout.master_key.read_bytes()
+    done = RUNNER.invoke(keys_app, ["rotate"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "master key: 1 of 1 records" in done.output
+    assert f"{layout.master_key} is another one now." in " ".join(done.output.split())
+    assert layout.master_key.read_bytes() != before
+    asyncio.run(opens(layout, postgres_url))
+    for chosen in (["--environment", "demo"], ["--data-keys"]):
+        done = RUNNER.invoke(keys_app, ["rotate", *chosen])
+        assert done.exit_code == 0, (done.output, done.exception)
+        assert "1 environment sealed anew, under new data keys." in done.output
+    assert RUNNER.invoke(keys_app, ["rotate", "--environment", "demo", "--data-keys"]).exit_code == 2
+    assert isinstance(RUNNER.invoke(keys_app, ["rotate", "--environment", "nobody"]).exception, Permanent)
