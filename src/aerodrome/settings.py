@@ -146,9 +146,9 @@ class Settings(BaseSettings):
     )
     server_tls: Literal["verify", "require", "off"] = Field(
         "verify",
-        description="How a PostgreSQL or Valkey of yours that isn't on this machine is spoken to: `verify` (TLS, and its "
-        "certificate must be believed), `require` (PostgreSQL: TLS, whoever answers), `off` (as it comes: passwords and "
-        "data may cross the network in plain text).",
+        description="How a PostgreSQL or Valkey of yours that isn't on this machine is spoken to: `verify` (TLS, and "
+        "its certificate must be believed), `require` (PostgreSQL: TLS, whoever answers), `off` (as it comes: "
+        "passwords and data may cross the network in plain text).",
     )
     server_ca_file: Path | None = Field(
         None,

@@ -153,8 +153,8 @@ def _other_key(context: str) -> Permanent:
 def _checked(path: Path, key: bytes) -> bytes:
     if len(key) != KEY_BYTES:
         raise Permanent(
-            f"{path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}, and nothing that is sealed can be read without"
-            " it. Restore it from a backup."
+            f"{path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}, and nothing that is sealed can be read "
+            "without it. Restore it from a backup."
         )
     return key
 

@@ -1,7 +1,8 @@
 """Options that a component doesn't read itself, and DAGs in it may ask for all the same: they change while it runs.
 
-They lie in a file that is written whole, sealed (AES-256-GCM) under a key that is among our variables. Airflow looks into the environment at every `conf.get`, so that is where they
-go: when the component starts, and in each process that it forks, a task's or a DAG file's, if the file was changed.
+They lie in a file that is written whole, sealed (AES-256-GCM) under a key that is among our variables. Airflow looks
+into the environment at every `conf.get`, so that is where they go: when the component starts, and in each process
+that it forks, a task's or a DAG file's, if the file was changed.
 """
 
 from __future__ import annotations

@@ -152,9 +152,7 @@ def look_at_answers(demo: Demo, search: Search, run_id: str) -> None:
         search.text(f"answer: {name}", json.dumps(answer(), default=str))
 
 
-def test_planted_secrets_are_nowhere_to_be_read(
-    demo: Demo, site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_planted_secrets_are_nowhere_to_be_read(demo: Demo, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     search, since = Search(), time.time()
     create(demo, search)
     fill(demo, search)
@@ -170,7 +168,8 @@ def test_planted_secrets_are_nowhere_to_be_read(
     search.text("events", site.aerodrome("env", "events", NAME).stdout)
     look(site, search, since, None if os.geteuid() == 0 else os.geteuid())
     with capsys.disabled():
-        print(f"\nplanted: {len(search.secrets)} secrets, looked at {search.looked_at >> 20} MB, found: {len(search.found)}")
+        looked_at = search.looked_at >> 20
+        print(f"\nplanted: {len(search.secrets)} secrets, looked at {looked_at} MB, found: {len(search.found)}")
         for found in sorted(search.found, key=str):
             print(f"  {found.what} in {found.where}")
     assert search.found == set()

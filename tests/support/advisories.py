@@ -1,6 +1,7 @@
 """What is known against the packages that we pin: `python tests/support/advisories.py [--osv URL] FILE...`.
 
-pip-audit asks OSV. Where that is out of reach, or takes too long, it says so and passes: a change can be checked offline.
+pip-audit asks OSV. Where that is out of reach, or takes too long, this says so and passes: changes are checked offline
+too.
 """
 
 from __future__ import annotations

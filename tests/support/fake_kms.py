@@ -58,7 +58,10 @@ class FakeKms:
         context = json.dumps(asked.get("EncryptionContext", {}), sort_keys=True).encode()
         if operation == "GenerateDataKey":
             plain, nonce = os.urandom(asked["NumberOfBytes"]), os.urandom(12)
-            return {"Plaintext": _text(plain), "CiphertextBlob": _text(nonce + _aead(key).encrypt(nonce, plain, context))}
+            return {
+                "Plaintext": _text(plain),
+                "CiphertextBlob": _text(nonce + _aead(key).encrypt(nonce, plain, context)),
+            }
         blob = base64.b64decode(asked["CiphertextBlob"])
         try:
             return {"Plaintext": _text(_aead(key).decrypt(blob[:12], blob[12:], context))}

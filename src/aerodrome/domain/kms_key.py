@@ -14,11 +14,12 @@ def kms_key_faults(members: Mapping[str, Any], region: str, *, has_kms: bool) ->
     if not given:
         return []
     if not has_kms:
-        return [
+        fault = (
             f"KmsKey: {given} can't be used, since this installation has no AWS KMS, and the embedded cloud's encrypts"
             " nothing; leave the field out (everything is sealed under a key of the installation), or set"
             " AWS_ENDPOINT_URL_KMS and AERODROME_AWS_ACCESS_KEY_ID."
-        ]
+        )
+        return [fault]
     parts = given.split(":")
     name = parts[-1].removeprefix("key/")
     if name.startswith("alias/"):

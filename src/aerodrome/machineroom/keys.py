@@ -27,7 +27,6 @@ from aerodrome.store.rekeying import rekey, rekey_old, rewrap
 from aerodrome.supervision import variables_rewrapped
 from aerodrome.vault import KEY_BYTES, MasterKeyFiles, Vault
 
-
 _EVERY = 100  # records between two words about how far it is
 
 

@@ -25,7 +25,7 @@ async def purge(layout: Layout, notice: Callable[[str], None]) -> None:
     """
     installation_id = await asyncio.to_thread(id_of, layout)
     async with only_us(layout, "purge", notice):
-        left = await asyncio.to_thread(leftovers, layout)
+        left = bool(await asyncio.to_thread(leftovers, layout))
         if left or await asyncio.to_thread(daemon.is_held, Files.of(layout)):
             raise Permanent("The installation still runs. Run `aerodrome down` first (`--now` doesn't wait for tasks).")
         await asyncio.to_thread(_remove, layout, installation_id)

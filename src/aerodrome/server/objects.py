@@ -1,8 +1,8 @@
 """What is made of plugins.zip, startup scripts and requirements.txt: the reconciler's `Objects`, of the real parts.
 
-Below `content/` of an environment: the objects as they were fetched, each version a file (texts are sealed); a folder for each plugins.zip
-that there was; a mark for each runtime of its own. All is made beside, put in place whole, and removed when no process
-of the environment can be using it any more.
+Below `content/` of an environment: the objects as they were fetched, each version a file (texts are sealed); a folder
+for each plugins.zip that there was; a mark for each runtime of its own. All is made beside, put in place whole, and
+removed when no process of the environment can be using it any more.
 """
 
 from __future__ import annotations
@@ -156,9 +156,7 @@ class BucketObjects:
         async with self._fetched(environment, secrets, Part.REQUIREMENTS, progress) as (path, name):
             user = await self._user(environment.id)
             content = products.content(environment, base)
-            place = requirements.Place(
-                self._layout, environment.id, extend.Reader(user.uid, user.gid), base, content
-            )
+            place = requirements.Place(self._layout, environment.id, extend.Reader(user.uid, user.gid), base, content)
             return await requirements.install(place, path, name, product, progress)
 
     @asynccontextmanager

@@ -59,7 +59,9 @@ class _Open:
 class KeyRing:
     """Makes and opens data keys. `kms` None: there is no KMS that wraps any."""
 
-    def __init__(self, vault: Vault, kms: KeyService | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, vault: Vault, kms: KeyService | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._vault = vault
         self._kms = kms
         self._clock = clock

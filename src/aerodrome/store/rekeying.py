@@ -41,7 +41,9 @@ async def rekey(pool: Pool, keys: KeyRing, environment_id: str) -> bool:
         if row is None:
             return False
         old = await keys.of(row)
-        new = await keys.new(EnvironmentKey(row["partition"], row["account"], row["region"], row["name"]), row["kms_key"])
+        new = await keys.new(
+            EnvironmentKey(row["partition"], row["account"], row["region"], row["name"]), row["kms_key"]
+        )
         applied = None if row["applied"] is None else sealed.open_members(old, environment_id, row["applied"])
         secrets = sealed.open_secrets(old, environment_id, row["secrets"])
         await connection.execute(

@@ -1,4 +1,4 @@
-"""What of an environment's row lies sealed, and how: its secrets, its sensitive members, what was made of its objects."""
+"""What of an environment's row lies sealed: its secrets, its sensitive members, what was made of its objects."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The launch script of a program: plain shell, so that the pid is the real program's.
 
 The way of a start: supervisord forks -> `env -i` -> `setpriv --pdeathsig` -> this script as we are: records who it is
-(pid and start time survive every exec) -> `opening`, as we are, opens the sealed variables -> `setpriv` to the program's
-user, which sets the death signal again because a change of user clears it -> a shell as that user: a last look whether
-the parent still lives, then the variables -> the program. For a job the script stays on as parent and writes down the
-exit code.
+(pid and start time survive every exec) -> `opening`, as we are, opens the sealed variables -> `setpriv` to the
+program's user, which sets the death signal again because a change of user clears it -> a shell as that user: a last
+look whether the parent still lives, then the variables -> the program. For a job the script stays on as parent and
+writes down the exit code.
 """
 
 from __future__ import annotations
@@ -128,7 +128,16 @@ def _opener(files: Files, program: Program) -> list[str]:
 def script(files: Files, program: Program) -> str:
     """The text of the launch script."""
     quote = shlex.quote
-    start = shlex.join([*_opener(files, program), *privileges(program.uid, program.gid, program.death_signal), "/bin/sh", "-c", _INNER, "sh"])
+    start = shlex.join(
+        [
+            *_opener(files, program),
+            *privileges(program.uid, program.gid, program.death_signal),
+            "/bin/sh",
+            "-c",
+            _INNER,
+            "sh",
+        ]
+    )
     rest = shlex.join([str(program.directory), f"{program.umask:04o}", *program.argv])
     given = "</dev/null"
     record = _RECORD.format(path=quote(PATH), name=quote(program.name), run=quote(str(files.run)))

@@ -1,7 +1,7 @@
 """Run as a program, the launch script's helper: `opening.py HOME NAME COMMAND...`.
 
-It opens the sealed variables of the program NAME and becomes COMMAND, which finds them at descriptor 3: in memory, never
-in a file, an argument list or its own environment. A process of ours until COMMAND gives our rights up.
+It opens the sealed variables of the program NAME and becomes COMMAND, which finds them at descriptor 3: in memory,
+never in a file, an argument list or its own environment. A process of ours until COMMAND gives our rights up.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main() -> None:
         file.write(variables.encode(errors="surrogateescape"))
     os.lseek(memory, 0, os.SEEK_SET)
     if memory == _DESCRIPTOR:
-        os.set_inheritable(memory, True)  # noqa: FBT003  the function takes no name
+        os.set_inheritable(memory, True)
     else:
         os.dup2(memory, _DESCRIPTOR)
         os.close(memory)

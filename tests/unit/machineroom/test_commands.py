@@ -18,7 +18,6 @@ from aerodrome.cli import main
 from aerodrome.cli.follow import follow
 from aerodrome.cli.interrupts import Interrupted, Interrupts
 from aerodrome.errors import Permanent
-from aerodrome.layout import Layout
 from aerodrome.machineroom import control, memory, prepare, shell
 from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.status import CONNECTION

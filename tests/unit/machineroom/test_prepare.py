@@ -279,7 +279,7 @@ async def test_a_server_without_tls_gets_no_password(layout: Layout, postgres_ur
     made = (await prepare.prepare(layout, replace(WANTED, postgres_url=postgres_url))).installation
     await postgres.check(made)
     for mode in ("verify-full", "require"):
-        with pytest.raises(Permanent, match="isn't on this machine, and TLS with it fails: .*AERODROME_SERVER_TLS"):
+        with pytest.raises(Permanent, match=r"isn't on this machine, and TLS with it fails: .*AERODROME_SERVER_TLS"):
             await postgres.check(replace(made, postgres_sslmode=mode))
 
 

@@ -233,7 +233,9 @@ class TestTexts:
     async def test_passwords_in_them_lie_sealed_and_need_no_s3_again(
         self, house: House, made: Environment, uv: Uv, part: Part
     ) -> None:
-        text = b"export A=correct-horse\n" if part is Part.STARTUP else b"--index-url https://x:correct-horse@h/\ncowsay\n"
+        text = (
+            b"export A=correct-horse\n" if part is Part.STARTUP else b"--index-url https://x:correct-horse@h/\ncowsay\n"
+        )
         house.put(part, text)
         before = await house.make(made, part)
         (name,) = house.files(made, "objects")

@@ -169,8 +169,8 @@ async def test_the_master_key_is_exchanged_around_everything(pool: Pool, table: 
     row = await made(pool)
     await table.identities.create(Who(Kind.USER, "alice"))
     key = await table.keys.create("alice")
+    keys: list[tuple[bytes, ...]] = [(OLD,)]
     running = EnvironmentStore(pool, vault := Vault(lambda: keys[0]))
-    keys = [(OLD,)]
     assert await running.secrets(row.id) == SECRETS
     keys[0] = (NEW, OLD)
     told: list[tuple[int, int]] = []
@@ -200,7 +200,8 @@ async def test_nothing_is_wrapped_under_the_old_master_key_behind_an_exchange(po
         assert not exchange.done()
         secret = Vault(OLD).seal(b"text", "access key AKIALATE")
         await connection.execute(
-            "INSERT INTO access_keys (id, identity, secret) SELECT 'AKIALATE', id, %s FROM identities WHERE name = 'alice'",
+            "INSERT INTO access_keys (id, identity, secret)"
+            " SELECT 'AKIALATE', id, %s FROM identities WHERE name = 'alice'",
             (secret,),
         )
     assert await exchange == []
