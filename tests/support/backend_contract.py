@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from aerodrome.backends.base import Backend
-from aerodrome.domain.component import Component, ComponentKind, ComponentState, Phase
+from aerodrome.domain.component import OPTIONS_KEY, Component, ComponentKind, ComponentState, Phase
 from aerodrome.errors import Permanent, Temporary
 
 Observed = Mapping[str, ComponentState]
@@ -22,7 +23,9 @@ class Harness(Protocol):
     one: str
     two: str
 
-    def component(self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER) -> Component:
+    def component(
+        self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER, **members: Any
+    ) -> Component:
         """`behaviour`: serves | drains (for a while once asked to stop) | lingers (for ever then) | dies | succeeds |
         fails | hangs | echoes.
         """
@@ -102,7 +105,8 @@ class BackendContract:
         await harness.until(harness.one, is_gone(component.name))
 
     async def test_what_is_told_changes_nothing_of_what_runs(self, harness: Harness) -> None:
-        component = harness.component("serves", "scheduler-1-abcd")
+        key = {OPTIONS_KEY: base64.urlsafe_b64encode(b"o" * 32).decode()}
+        component = harness.component("serves", "scheduler-1-abcd", secrets=key)
         await harness.backend.ensure(harness.one, replace(component, unread={"A": "1"}))
         before = await harness.until(harness.one, is_in(Phase.RUNNING, component.name))
         for unread in ({"A": "2", "B": "3"}, {}):

@@ -5,6 +5,7 @@ import pwd
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class LocalHarness:
             directory.chmod(0o755)
 
     def component(
-        self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER, **members: object
+        self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER, **members: Any
     ) -> Component:
         """See `support.backend_contract.Harness`."""
         given: dict[str, object] = {

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,9 @@ class FakeHarness:
     def backend(self) -> Backend:
         return self.fake
 
-    def component(self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER) -> Component:
+    def component(
+        self, behaviour: str, name: str, kind: ComponentKind = ComponentKind.SCHEDULER, **members: Any
+    ) -> Component:
         if behaviour in _MODES:
             self.fake.mode[name] = _MODES[behaviour]
         else:
@@ -44,6 +47,7 @@ class FakeHarness:
             runtime="r1",
             command=(behaviour,),
             ports=("web",) if kind is ComponentKind.WEB_SERVER else (),
+            **members,
         )
 
     async def until(self, environment_id: str, met: Callable[[Observed], bool]) -> Observed:

@@ -16,13 +16,16 @@ ROOT = Path(__file__).parents[3]
 # Shapes that nothing else has. Words that look random are in lock files by the thousand; of variables called password
 # ruff's S105 to S107 look at our own code.
 SHAPES = (
-    "ArtifactoryDetector", "AWSKeyDetector", "AzureStorageKeyDetector", "CloudantDetector", "DiscordBotTokenDetector",
-    "GitHubTokenDetector", "GitLabTokenDetector", "IbmCloudIamDetector", "JwtTokenDetector", "MailchimpDetector",
+    "AWSKeyDetector", "AzureStorageKeyDetector", "GitHubTokenDetector", "GitLabTokenDetector", "JwtTokenDetector",
     "NpmDetector", "OpenAIDetector", "PrivateKeyDetector", "PypiTokenDetector", "SendGridDetector", "SlackDetector",
-    "SquareOAuthDetector", "StripeDetector", "TelegramBotTokenDetector", "TwilioKeyDetector",
+    "StripeDetector",
 )  # fmt: skip
 # Path, type, what it is.
-KNOWN: tuple[tuple[str, str, str], ...] = ()
+KNOWN = (
+    ("tests/*", "AWS Access Key", "ids of keys that there are nowhere"),
+    ("bench/*", "AWS Access Key", "the same"),
+    ("tests/e2e/test_listeners.py", "JSON Web Token", "one that nobody signed"),
+)
 
 
 def found(root: Path, names: list[str]) -> list[tuple[str, str, int]]:
