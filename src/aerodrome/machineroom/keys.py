@@ -82,7 +82,7 @@ async def _finish(layout: Layout, pool: Pool, progress: Progress) -> None:
     vault = Vault(MasterKeyFiles(layout))
 
     def told(count: int, of: int) -> None:
-        if count % _EVERY == 0 or count == of:
+        if count == of or (count and count % _EVERY == 0):
             progress.said("master key", f"{count} of {of} records")
 
     with timed(progress, "master key"):

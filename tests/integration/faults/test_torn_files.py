@@ -78,6 +78,7 @@ OTHERS = (
     "lock",
     "*/lock",
     "run/supervisor.lock",
+    "run/launch.lock",
     "run/supervisord.pid",  # gone with supervisord, and removed before it starts
     "environments/ports.lock",
     "environments/ports.copy.json",  # cut short alone in a test of the unit
