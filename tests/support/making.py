@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from aerodrome.content.credentials import RoleCredentials
 from aerodrome.domain import products
 from aerodrome.domain.environment import Environment
-from aerodrome.domain.principal import Credentials
+from aerodrome.domain.principal import Credentials, ExecutionRole
 from aerodrome.domain.products import Part
 from aerodrome.layout import Layout
 from aerodrome.reconcile.ports import Made, Making
@@ -66,6 +66,9 @@ class Bucket:
 
 
 class Roles:
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        return ExecutionRole("AROA1", None)
+
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
     ) -> Credentials:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.sessions import build_own_calls
 from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment, EnvironmentKey, Status
-from aerodrome.domain.principal import AccessKey, Credentials, Principal, PrincipalReference
+from aerodrome.domain.principal import AccessKey, Credentials, ExecutionRole, Principal, PrincipalReference
 from aerodrome.errors import AerodromeError, Permanent
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.identity import PrincipalSource, Verifier
@@ -85,6 +85,8 @@ class Buckets:
     def head_object(self, Bucket: str, Key: str, VersionId: str | None = None) -> Mapping[str, Any]:  # noqa: N803
         if Key.startswith("secret/"):
             raise error("403", 403)
+        if Bucket in ("missing", "forbidden"):
+            raise error("404" if Bucket == "missing" else "403", 404 if Bucket == "missing" else 403)
         versions = self.objects.get((Bucket, Key), [])
         if VersionId is not None and not VersionId.isalnum():
             raise error("400", 400)
@@ -101,6 +103,7 @@ class Account:
         self.places: dict[str, tuple[str, str]] = {}  # key -> partition and account, where not the usual ones
         self.roles = {ROLE}
         self.untrusting: set[str] = set()  # roles that can't be assumed
+        self.allowed: dict[str, Sequence[Mapping[str, Any]] | None] = {}  # role -> statements; None: nobody can tell
 
     async def resolve(self, key_id: str, session_token: str | None) -> AccessKey | None:
         if key_id not in self.policies:
@@ -116,13 +119,22 @@ class Account:
         key = await self.resolve(reference.access_key_id, None)
         return None if key is None else key.principal
 
-    async def assume_role(
-        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
-    ) -> Credentials:
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
         if role_arn not in self.roles:
             raise Permanent(f"There is no role {role_arn}.")
         if role_arn in self.untrusting:
             raise Permanent(f"The role {role_arn} doesn't trust airflow-env.amazonaws.com.")
+        statements = self.allowed.get(role_arn, [ALL])
+        if statements is None:
+            return ExecutionRole("", None)
+        policy = {"Version": "2012-10-17", "Statement": list(statements)}
+        _, partition, _, _, account, _ = role_arn.split(":", 5)
+        return ExecutionRole("AROA1", Principal(role_arn, account, partition, "AROA1", (policy,)))
+
+    async def assume_role(
+        self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
+    ) -> Credentials:
+        await self.confirm(role_arn, source_arn=source_arn)
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 
 

@@ -1,32 +1,39 @@
-"""CreateEnvironment's look at the caller's role and bucket, before anything is made (mwaa-spec 1.6)."""
+"""The look at the execution role and the bucket, before anything is made or changed (mwaa-spec 1.6)."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.api.context import Context
 from aerodrome.domain.environment import EnvironmentKey
+from aerodrome.domain.execution_role import lacking
 from aerodrome.domain.principal import Credentials
 from aerodrome.errors import ApiError, Permanent, Temporary, validation_error
 
 _PUBLIC_ACCESS_FLAGS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+# An object that nobody has: whether it may be read is told all the same, since the role may list the bucket.
+_PROBE = ".aerodrome-looks-whether-the-role-may-read"
 
 
-async def assume(context: Context, role_arn: str, key: EnvironmentKey) -> Credentials:
-    """Credentials of the execution role.
+async def assume(context: Context, members: dict[str, Any], key: EnvironmentKey) -> Credentials:
+    """Credentials of the execution role, which trusts us and, in strict mode, has all the permissions that MWAA needs.
 
     Raises:
-        ApiError: ValidationException when there is no such role or it doesn't trust the service.
+        ApiError: ValidationException when there is no such role, it doesn't trust the service or lacks a permission.
     """
+    role_arn = members["ExecutionRoleArn"]
     if role_arn.split(":")[1] != key.partition:
         raise validation_error(
             f"Invalid request provided: ExecutionRoleArn: There is no role {role_arn} in {key.region}, whose ARNs begin"
             f" with arn:{key.partition}:."
         )
     try:
+        if context.strict:
+            await _check_permissions(context, members, key)
         return await context.roles.assume_role(role_arn, f"aerodrome-check-{key.name}"[:64], source_arn=key.arn)
     except Permanent as error:
         raise validation_error(f"Invalid request provided: ExecutionRoleArn: {error}") from error
@@ -34,19 +41,50 @@ async def assume(context: Context, role_arn: str, key: EnvironmentKey) -> Creden
         raise ApiError("ServiceUnavailableException", f"The role can't be checked now: {error}", 503) from error
 
 
+async def _check_permissions(context: Context, members: dict[str, Any], key: EnvironmentKey) -> None:
+    """A dry run of what MWAA does with the role and we don't: its policies are asked, nothing is done.
+
+    Where the source of roles doesn't show their policies, nothing is known and nothing refused.
+    """
+    role_arn = members["ExecutionRoleArn"]
+    role = await context.roles.confirm(role_arn, source_arn=key.arn)
+    if role.principal is None:
+        return
+    missing = lacking(role.principal.seen_in(key.partition), key, members)
+    if missing:
+        raise validation_error(
+            "Invalid request provided: Provided role does not have sufficient permissions: ExecutionRoleArn: let a"
+            f" policy of {role_arn} allow {'; '.join(map(str, missing))}."
+        )
+
+
 async def check_bucket(context: Context, credentials: Credentials, members: dict[str, Any], region: str) -> None:
-    """The bucket is there, readable by the role, versioned and closed to the public.
+    """The bucket is there, readable by the role, versioned and closed to the public. All is asked at once.
 
     Raises:
-        ApiError: ValidationException in MWAA's words.
+        ApiError: ValidationException in MWAA's words, of the first that isn't so.
     """
     bucket = members["SourceBucketArn"].split(":::", 1)[1]
     location = f"{bucket}/{members['DagS3Path'].strip('/')}"
+    prefix = members["DagS3Path"].strip("/")
+    probe = f"{prefix}/{_PROBE}".lstrip("/")
     client = context.s3_client(credentials, region)
-    try:
-        await asyncio.to_thread(_inspect, client, bucket, location, members["DagS3Path"].lstrip("/"))
-    except BotoCoreError as error:
-        raise ApiError("ServiceUnavailableException", f"S3 can't be asked about {bucket} now: {error}", 503) from error
+    looks: list[tuple[Callable[..., None], Any]] = [
+        (_check_listing, (location, members["DagS3Path"].lstrip("/"))),
+        (_check_reading, (location, probe)),
+        (_check_versioning, (location,)),
+        (_check_closed, ()),
+    ]
+    answers = await asyncio.gather(
+        *(asyncio.to_thread(look, client, bucket, *given) for look, given in looks), return_exceptions=True
+    )
+    for error in answers:
+        if isinstance(error, BotoCoreError):
+            raise ApiError(
+                "ServiceUnavailableException", f"S3 can't be asked about {bucket} now: {error}", 503
+            ) from error
+        if isinstance(error, BaseException):
+            raise error
 
 
 async def check_kms_key(context: Context, key: EnvironmentKey, members: dict[str, Any]) -> None:
@@ -83,30 +121,56 @@ async def check_subnets(context: Context, key: EnvironmentKey, members: dict[str
         raise ApiError("ServiceUnavailableException", f"The subnets can't be checked now: {error}", 503) from error
 
 
-def _inspect(client: Any, bucket: str, location: str, prefix: str) -> None:
+def _check_listing(client: Any, bucket: str, location: str, prefix: str) -> None:
     try:
         client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    except ClientError as error:
+        raise _unreadable(error, bucket, location) from error
+
+
+def _check_reading(client: Any, bucket: str, location: str, key: str) -> None:
+    """A HEAD has no body: the status says all. 404 is the good answer."""
+    try:
+        client.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 403:
+            raise _insufficient(location, "s3:GetObject") from error
+
+
+def _check_versioning(client: Any, bucket: str, location: str) -> None:
+    try:
         versioning = client.get_bucket_versioning(Bucket=bucket).get("Status")
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in ("NoSuchBucket", "404"):
-            raise validation_error(
-                f"Invalid request provided: SourceBucketArn: there is no bucket {bucket}; create it first."
-            ) from error
-        raise validation_error(
-            f"Invalid request provided: Provided role does not have sufficient permissions for s3 location {location}"
-            f" ({code})"
-        ) from error
+        raise _unreadable(error, bucket, location) from error
     if versioning != "Enabled":
         raise validation_error(
             f"Invalid request provided: SourceBucketArn: versioning is not enabled on bucket {bucket};"
             " enable it (aws s3api put-bucket-versioning)."
         )
+
+
+def _check_closed(client: Any, bucket: str) -> None:
     if not _is_closed(client, bucket):
         raise validation_error(
             "Invalid request provided: Provided bucket does not have BlockPublicAccess set for s3 bucket"
             f" {bucket}. (SourceBucketArn: aws s3api put-public-access-block sets all four flags.)"
         )
+
+
+def _unreadable(error: ClientError, bucket: str, location: str) -> ApiError:
+    code = error.response["Error"]["Code"]
+    if code in ("NoSuchBucket", "404"):
+        return validation_error(
+            f"Invalid request provided: SourceBucketArn: there is no bucket {bucket}; create it first."
+        )
+    return _insufficient(location, code)
+
+
+def _insufficient(location: str, what: str) -> ApiError:
+    return validation_error(
+        f"Invalid request provided: Provided role does not have sufficient permissions for s3 location {location}"
+        f" ({what})"
+    )
 
 
 def _is_closed(client: Any, bucket: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, timedelta
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import session_name
 from aerodrome.errors import Permanent, Temporary
 
+log = logging.getLogger(__name__)
+
 PATH = "/_aerodrome/credentials/{environment_id}"
 
 # boto3 asks again when 15 minutes are left, and before every call when 10 are: never hand out such a rest.
@@ -27,7 +30,7 @@ _MARGIN = timedelta(minutes=20)
 _FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
-class ExecutionRole(NamedTuple):
+class Holder(NamedTuple):
     """An environment's role, and the token that its components show."""
 
     role_arn: str
@@ -35,16 +38,26 @@ class ExecutionRole(NamedTuple):
     environment_arn: str | None = None
 
 
-Lookup = Callable[[str], Awaitable[ExecutionRole | None]]
+Lookup = Callable[[str], Awaitable[Holder | None]]
 """Environment id -> its role and token, or None when there is no such environment."""
+
+Tell = Callable[[str, str | None], Awaitable[None]]
+"""(environment id, why its role gives no credentials, or None when it gave some): told after every answer."""
+
+
+async def _untold(environment_id: str, problem: str | None) -> None:
+    return None
 
 
 def credential_path(environment_id: str) -> str:
     return PATH.format(environment_id=environment_id)
 
 
-def credential_routes(lookup: Lookup, credentials: RoleCredentials) -> list[Route]:
-    """The endpoint's routes. They authenticate by themselves: mount them outside of the signature check."""
+def credential_routes(lookup: Lookup, credentials: RoleCredentials, tell: Tell = _untold) -> list[Route]:
+    """The endpoint's routes. They authenticate by themselves: mount them outside of the signature check.
+
+    A wrong token and the id of no environment get one answer: nobody learns which there are.
+    """
 
     async def answer(request: Request) -> Response:
         if not _from_this_machine(request):
@@ -54,19 +67,23 @@ def credential_routes(lookup: Lookup, credentials: RoleCredentials) -> list[Rout
             return _refusal(401, "MissingAuthenticationToken", "The Authorization header holds no token.")
         environment_id: str = request.path_params["environment_id"]
         try:
-            found = await lookup(environment_id)
-            if found is None:
-                return _refusal(404, "ResourceNotFoundException", f"There is no environment {environment_id}.")
-            role_arn, expected, environment_arn = found
-            if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
-                return _refusal(403, "AccessDenied", f"The token is not that of environment {environment_id}.")
-            fresh = await credentials.get(role_arn, session_name(environment_id), _MARGIN, source_arn=environment_arn)
+            holder = await lookup(environment_id)
         except Permanent as error:
+            log.error("environment %s can't be read for its credentials: %s", environment_id, error)
+            return _refusal(500, "InternalServerException", "The environment can't be read. The server's log says why.")
+        except Temporary as error:
+            return _away(error)
+        role_arn, expected, environment_arn = holder or Holder("", "")
+        if not hmac.compare_digest(token.encode(), expected.encode()):  # which is not empty
+            return _refusal(403, "AccessDenied", f"The token is not that of environment {environment_id}.")
+        try:
+            fresh = await credentials.get(role_arn, session_name(environment_id), _MARGIN, source_arn=environment_arn)
+            await tell(environment_id, None)
+        except Permanent as error:
+            await tell(environment_id, str(error))
             return _refusal(403, "AssumeRoleFailed", str(error))
         except Temporary as error:
-            refusal = _refusal(503, "ServiceUnavailable", str(error))
-            refusal.headers["Retry-After"] = str(max(1, round(error.retry_after)))
-            return refusal
+            return _away(error)
         body = {
             "AccessKeyId": fresh.access_key_id,
             "SecretAccessKey": fresh.secret_access_key,
@@ -89,6 +106,12 @@ def _from_this_machine(request: Request) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def _away(error: Temporary) -> JSONResponse:
+    refusal = _refusal(503, "ServiceUnavailable", str(error))
+    refusal.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    return refusal
 
 
 def _refusal(status: int, code: str, message: str) -> JSONResponse:

@@ -59,11 +59,10 @@ async def create_environment(context: Context, call: Call) -> Output:
     creation.check(members, strict=context.strict, tags=tags, faults=faults)
     if await context.store.get(key) is not None:
         raise _duplicate(key)
-    role_arn = members["ExecutionRoleArn"]
-    authorise_pass_role(context, call, role_arn, key)
+    authorise_pass_role(context, call, members["ExecutionRoleArn"], key)
     if members["EndpointManagement"] == "CUSTOMER":
         await authorise_service_role(context, call, key)
-    credentials = await assume(context, role_arn, key)
+    credentials = await assume(context, members, key)
     await check_bucket(context, credentials, members, key.region)
     members |= await resolve_versions(context, credentials, members, key.region)
     await check_subnets(context, key, members)

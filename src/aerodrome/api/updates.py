@@ -48,6 +48,6 @@ async def _checked(context: Context, call: Call, update: Update, environment: En
         authorise_pass_role(context, call, members["ExecutionRoleArn"], environment.key)
     if not update.reads_bucket(stored):
         return update
-    credentials = await assume(context, members["ExecutionRoleArn"], environment.key)
+    credentials = await assume(context, members, environment.key)
     await check_bucket(context, credentials, members, environment.key.region)
     return update.with_versions(await resolve_versions(context, credentials, members, environment.key.region))

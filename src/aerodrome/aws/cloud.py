@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerodrome.aws.clients import AwsClients
-from aerodrome.domain.principal import AccessKey, Credentials, Principal, PrincipalReference
+from aerodrome.domain.partitions import moved
+from aerodrome.domain.principal import AccessKey, Credentials, ExecutionRole, Principal, PrincipalReference
+from aerodrome.domain.service_trust import objection
 from aerodrome.errors import Permanent, Temporary
 
 _LINE_LIMIT = 16 * 1024 * 1024  # bytes: a principal with all its policies is one line
@@ -89,6 +92,21 @@ class CloudSocket:
         self._standing[reference] = (now + self._cache_seconds, principal)
         return principal
 
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        """The role, if its trust policy lets both services of MWAA assume it for that environment (`RoleSource`).
+
+        Raises:
+            Permanent: there is no such role, or it doesn't trust one of them.
+            Temporary: the cloud doesn't answer.
+        """
+        found = (await self._ask("role", role_arn=role_arn))["role"]
+        if source_arn is not None:
+            trust = moved(found["trust"], source_arn.split(":")[1])
+            problem = objection(trust, role_arn, source_arn, datetime.now(UTC))
+            if problem is not None:
+                raise Permanent(problem)
+        return ExecutionRole(found["user_id"], _principal(found, None))
+
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
     ) -> Credentials:
@@ -100,6 +118,7 @@ class CloudSocket:
             Permanent: there is no such role, or it doesn't trust the service.
             Temporary: the cloud doesn't answer.
         """
+        await self.confirm(role_arn, source_arn=source_arn)
         answer = await self._ask(
             "assume_role", role_arn=role_arn, session_name=session_name, duration=duration, source_arn=source_arn
         )
@@ -177,10 +196,19 @@ class CloudSocket:
 
 
 class AwsRoleSource:
-    """Execution roles of real AWS: `sts:AssumeRole` with credentials of the control plane's own (`RoleSource`)."""
+    """Execution roles of real AWS: `sts:AssumeRole` with credentials of the control plane's own (`RoleSource`).
+
+    To AWS we are no service but that identity, the installation's principal: trust policies must name it. In place of
+    `aws:SourceArn`, which services alone can give, they may ask for the environment's ARN as `sts:ExternalId`.
+    """
 
     def __init__(self, clients: AwsClients, credentials: Credentials, region: str) -> None:
         self._sts = clients.client("sts", region, credentials)
+        self._own_arn: str | None = None
+
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        """Nothing: STS alone can tell, and does when the role is assumed. Who may assume a role needn't see it."""
+        return ExecutionRole("", None)
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
@@ -189,14 +217,15 @@ class AwsRoleSource:
         Permanent: STS refuses: no such role, or it doesn't trust us.
         Temporary: STS doesn't answer.
         """
+        asked = {"RoleArn": role_arn, "RoleSessionName": session_name, "DurationSeconds": duration}
+        if source_arn is not None:
+            asked["ExternalId"] = source_arn
         try:
-            answer = await asyncio.to_thread(
-                self._sts.assume_role, RoleArn=role_arn, RoleSessionName=session_name, DurationSeconds=duration
-            )
+            answer = await asyncio.to_thread(self._sts.assume_role, **asked)
         except ClientError as error:
             problem = f"STS refuses the execution role {role_arn}: {error}"
             if error.response.get("Error", {}).get("Code") in _REFUSALS:
-                raise Permanent(f"{problem}. Let its trust policy allow the control plane's identity.") from error
+                raise Permanent(f"{problem}. {await self._advice(source_arn)}") from error
             raise Temporary(problem) from error
         except BotoCoreError as error:
             raise Temporary(f"STS doesn't answer for the execution role {role_arn}: {error}") from error
@@ -207,6 +236,21 @@ class AwsRoleSource:
             session_token=found["SessionToken"],
             expires_at=found["Expiration"],
         )
+
+    async def _advice(self, source_arn: str | None) -> str:
+        """What to add to the role's trust policy."""
+        if self._own_arn is None:
+            with suppress(ClientError, BotoCoreError):
+                self._own_arn = str((await asyncio.to_thread(self._sts.get_caller_identity))["Arn"])
+        principal = self._own_arn or "the ARN of whom AERODROME_AWS_ACCESS_KEY_ID belongs to"
+        statement: dict[str, Any] = {
+            "Effect": "Allow",
+            "Principal": {"AWS": principal},
+            "Action": "sts:AssumeRole",
+        }
+        if source_arn is not None:
+            statement["Condition"] = {"StringEquals": {"sts:ExternalId": source_arn}}
+        return f"If the role is there, add to its trust policy: {json.dumps(statement)}"
 
 
 def _credentials(found: Mapping[str, Any]) -> Credentials:
@@ -242,7 +286,7 @@ def _access_key(found: Mapping[str, Any]) -> AccessKey:
     )
 
 
-def _principal(found: Mapping[str, Any], reference: PrincipalReference) -> Principal:
+def _principal(found: Mapping[str, Any], reference: PrincipalReference | None) -> Principal:
     return Principal(
         arn=found["arn"],
         account=found["account"],
@@ -250,7 +294,7 @@ def _principal(found: Mapping[str, Any], reference: PrincipalReference) -> Princ
         user_id=found["user_id"],
         policies=tuple(found["policies"]),
         boundary=found["boundary"],
-        session_policies=reference.session_policies,
-        tags={**found["tags"], **reference.session_tags},
+        session_policies=reference.session_policies if reference else None,
+        tags={**found["tags"], **(reference.session_tags if reference else {})},
         reference=reference,
     )

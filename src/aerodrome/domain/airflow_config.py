@@ -303,6 +303,7 @@ def _aws(facts: Facts) -> dict[str, str]:
         found[f"AWS_ENDPOINT_URL_{service.upper()}"] = url
     if facts.credentials_url is not None:
         found["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = facts.credentials_url
+        found["AWS_EC2_METADATA_DISABLED"] = "true"  # the machine's own role, on EC2, is nobody's here
     if facts.ca_bundle is not None:
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
             found[name] = facts.ca_bundle

@@ -138,8 +138,26 @@ class Credentials:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionRole:
+    """An execution role that may be assumed."""
+
+    id: str  # never given out again: of a role that is made anew under its name it is another
+    principal: Principal | None  # a session of it, with what its policies allow; None where the source can't tell
+
+
 class RoleSource(Protocol):
     """Where the credentials of execution roles come from."""
+
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        """The role, if it may be assumed for the environment of that ARN now; `assume_role` asks this first.
+
+        Raises:
+            Permanent: there is no such role, or its trust policy doesn't trust the service; the message says what to
+                add to it.
+            Temporary: the source is away for a moment.
+        """
+        ...
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None

@@ -22,7 +22,7 @@ from aerodrome.api.airflow_session import AirflowSessions
 from aerodrome.api.app import FrontDoor
 from aerodrome.api.call import fold
 from aerodrome.api.context import Context
-from aerodrome.api.credentials import ExecutionRole, credential_routes
+from aerodrome.api.credentials import credential_routes
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.sessions import build_own_calls
 from aerodrome.api.throttle import Throttle
@@ -57,6 +57,7 @@ from aerodrome.reconcile.reconciler import Reconciler
 from aerodrome.relay import Relay
 from aerodrome.server.callers import callers
 from aerodrome.server.door import Door, GatewayRoutes
+from aerodrome.server.execution_roles import ExecutionRoles
 from aerodrome.server.objects import BucketObjects
 from aerodrome.server.oidc import open_oidc
 from aerodrome.server.own_identity import roles, service_identity
@@ -238,15 +239,8 @@ async def compose(
         )
         wire = Wire("mwaa", {"RestApiPath": settings.longest_rest_api_path})
         verifier = Verifier(principals, now)
-
-        async def credentials_of(environment_id: str) -> ExecutionRole | None:
-            environment, secrets = await store.by_id(environment_id), await store.secrets(environment_id)
-            if environment is None or secrets is None:
-                return None
-            role_arn = environment.desired["ExecutionRoleArn"]
-            return ExecutionRole(role_arn, secrets.credentials_token, environment.key.arn)
-
-        own = Starlette(routes=credential_routes(credentials_of, credentials))
+        execution_roles = ExecutionRoles(store, events)
+        own = Starlette(routes=credential_routes(execution_roles.holder, credentials, execution_roles.tell))
         middleware = build_middleware(wire, verifier)
         relay = Relay("127.0.0.1", installation.cloud_port)
         stack.push_async_callback(relay.close)

@@ -17,7 +17,7 @@ from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, Source
 from aerodrome.content.s3 import S3, ClientFactory
 from aerodrome.content.sync import ContentSync
-from aerodrome.domain.principal import Credentials
+from aerodrome.domain.principal import Credentials, ExecutionRole
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 
@@ -39,6 +39,9 @@ class Counted:
     def __init__(self, roles: CloudSocket) -> None:
         self._roles = roles
         self.calls = 0
+
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        return await self._roles.confirm(role_arn, source_arn=source_arn)
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None

@@ -22,7 +22,7 @@ from aerodrome.api.history import build_history
 from aerodrome.api.middleware import build_middleware, build_operation
 from aerodrome.api.throttle import Throttle
 from aerodrome.domain.environment import Environment
-from aerodrome.domain.principal import AccessKey, Credentials, Principal
+from aerodrome.domain.principal import AccessKey, Credentials, ExecutionRole, Principal
 from aerodrome.gateway.hosts import loopback_address
 from aerodrome.identity import Verifier
 from aerodrome.reconcile.loop import Loop
@@ -56,6 +56,9 @@ class Account:
         arn = f"arn:aws:iam::{ACCOUNT}:user/{key_id}"
         return AccessKey(key_id, "secret", principal=Principal(arn, ACCOUNT, "aws", key_id, (policy,)))
 
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        return ExecutionRole("AROA1", None)
+
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
     ) -> Credentials:
@@ -65,6 +68,9 @@ class Account:
 class Buckets:
     def list_objects_v2(self, **_: Any) -> Mapping[str, Any]:
         return {"KeyCount": 0}
+
+    def head_object(self, **_: Any) -> Mapping[str, Any]:
+        return {}
 
     def get_bucket_versioning(self, **_: Any) -> Mapping[str, Any]:
         return {"Status": "Enabled"}

@@ -19,14 +19,21 @@ from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import ContainerMetadataFetcher
 from starlette.applications import Starlette
 
-from aerodrome.api.credentials import ExecutionRole, credential_path, credential_routes
+from aerodrome.api import credentials as credentials_api
+from aerodrome.api.credentials import Holder, credential_path, credential_routes
 from aerodrome.content.credentials import RoleCredentials
-from aerodrome.domain.principal import Credentials
+from aerodrome.domain.principal import Credentials, ExecutionRole
 from aerodrome.errors import Permanent, Temporary
 
 ROLE = "arn:aws:iam::100000000001:role/execution"
 TOKEN = "t0ken"
-KNOWN = {"0123456789ab": ExecutionRole(ROLE, TOKEN), "notokenatall": ExecutionRole(ROLE, "")}
+OTHERS = "the-token-of-another"
+KNOWN = {
+    "0123456789ab": Holder(ROLE, TOKEN),
+    "ba9876543210": Holder(ROLE.replace("execution", "other"), OTHERS),
+    "notokenatall": Holder(ROLE, ""),
+}
+BROKEN = {"b": Permanent("the row of b can't be opened"), "c": Temporary("the database is away")}
 
 
 class Roles:
@@ -35,7 +42,13 @@ class Roles:
     def __init__(self) -> None:
         self.lifetime = timedelta(hours=1)
         self.error: Exception | None = None
+        self.role_id = "AROA1"
         self.sessions: list[tuple[str, str]] = []
+
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        if self.error:
+            raise self.error
+        return ExecutionRole(self.role_id, None)
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
@@ -69,11 +82,22 @@ def roles() -> Roles:
 
 
 @pytest.fixture
-def url(roles: Roles) -> Iterator[str]:
-    async def lookup(environment_id: str) -> ExecutionRole | None:
+def told() -> list[tuple[str, str | None]]:
+    """What was told of the answers: (environment, why it got none)."""
+    return []
+
+
+@pytest.fixture
+def url(roles: Roles, told: list[tuple[str, str | None]]) -> Iterator[str]:
+    async def lookup(environment_id: str) -> Holder | None:
+        if environment_id in BROKEN:
+            raise BROKEN[environment_id]
         return KNOWN.get(environment_id)
 
-    with served(Starlette(routes=credential_routes(lookup, RoleCredentials(roles)))) as base:
+    async def tell(environment_id: str, problem: str | None) -> None:
+        told.append((environment_id, problem))
+
+    with served(Starlette(routes=credential_routes(lookup, RoleCredentials(roles), tell))) as base:
         yield base + credential_path("0123456789ab")
 
 
@@ -137,17 +161,73 @@ def test_the_format(url: str) -> None:
         ("0123456789ab", {"Authorization": f"Bearer {TOKEN}"}, 403, "AccessDenied"),
         ("0123456789ab", {"Authorization": b"t\xf6ken"}, 403, "AccessDenied"),
         ("notokenatall", {"Authorization": TOKEN}, 403, "AccessDenied"),
-        ("ffffffffffff", {"Authorization": TOKEN}, 404, "ResourceNotFoundException"),
+        ("0123456789ab", {"Authorization": OTHERS}, 403, "AccessDenied"),
+        ("ba9876543210", {"Authorization": TOKEN}, 403, "AccessDenied"),
+        ("ffffffffffff", {"Authorization": TOKEN}, 403, "AccessDenied"),
+        ("b", {"Authorization": TOKEN}, 500, "InternalServerException"),
+        ("c", {"Authorization": TOKEN}, 503, "ServiceUnavailable"),
         ("0123456789ab", {"Authorization": TOKEN, "X-Forwarded-For": "10.0.0.1"}, 403, "AccessDenied"),
         ("0123456789ab", {"Authorization": TOKEN, "X-Forwarded-For": "127.0.0.1"}, 403, "AccessDenied"),
     ],
 )
-def test_refusals(url: str, roles: Roles, path: str, headers: dict[str, Any], status: int, code: str) -> None:
+def test_refusals(
+    url: str,
+    roles: Roles,
+    told: list[tuple[str, str | None]],
+    path: str,
+    headers: dict[str, Any],
+    status: int,
+    code: str,
+) -> None:
     answer = httpx.get(url.replace("0123456789ab", path), headers=headers, trust_env=False)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["message"]
     assert "secret" not in answer.text
-    assert roles.sessions == []
+    assert "row of b" not in answer.text
+    assert (roles.sessions, told) == ([], [])
+
+
+def test_a_wrong_token_and_a_wrong_environment_get_one_answer(url: str) -> None:
+    """Nobody learns which environments there are."""
+    answers = []
+    for environment_id in ("ba9876543210", "ffffffffffff", "notokenatall"):
+        answer = httpx.get(
+            url.replace("0123456789ab", environment_id), headers={"Authorization": TOKEN}, trust_env=False
+        )
+        answers.append((answer.status_code, answer.text.replace(environment_id, "ID"), {*answer.headers} - {"date"}))
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_tokens_are_compared_in_constant_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(credentials_api.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or False)
+    for environment_id in ("0123456789ab", "ffffffffffff"):
+        httpx.get(url.replace("0123456789ab", environment_id), headers={"Authorization": TOKEN}, trust_env=False)
+    assert compared == [(TOKEN.encode(), TOKEN.encode()), (TOKEN.encode(), b"")]
+
+
+def test_an_environment_gets_its_own_roles_credentials(url: str, roles: Roles) -> None:
+    load(url)
+    load(url.replace("0123456789ab", "ba9876543210"), OTHERS)
+    own, other = KNOWN["0123456789ab"].role_arn, KNOWN["ba9876543210"].role_arn
+    assert roles.sessions == [(own, "AmazonMWAA-0123456789ab"), (other, "AmazonMWAA-ba9876543210")]
+
+
+def test_a_role_that_trusts_us_no_more_gives_nothing_more(
+    url: str, roles: Roles, told: list[tuple[str, str | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Remembered credentials neither; and it is told why, to the SDK and to the environment's history."""
+    monkeypatch.setattr("aerodrome.content.credentials._CONFIRMED", timedelta())
+    load(url)
+    roles.error = Permanent("The role doesn't trust airflow.amazonaws.com for arn:… . Add to its trust policy: {}")
+    with pytest.raises(CredentialRetrievalError, match=r"doesn't trust airflow.amazonaws.com"):
+        load(url)
+    roles.error = None
+    assert load(url).get_frozen_credentials().access_key == "ASIA2"
+    problem = "The role doesn't trust airflow.amazonaws.com for arn:… . Add to its trust policy: {}"
+    refusals = {each for each in told if each[1] is not None}
+    assert refusals == {("0123456789ab", problem)}
+    assert (told[0], told[-1]) == (("0123456789ab", None), ("0123456789ab", None))
 
 
 def test_botocore_says_what_was_refused(url: str) -> None:
@@ -173,7 +253,7 @@ def test_a_role_that_does_not_trust_the_service_is_403(url: str, roles: Roles) -
     [("127.0.0.1", 200), ("127.83.0.9", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.7", 403), ("", 403)],
 )
 async def test_loopback_peers_only(roles: Roles, peer: str, status: int) -> None:
-    async def lookup(environment_id: str) -> ExecutionRole | None:
+    async def lookup(environment_id: str) -> Holder | None:
         return KNOWN.get(environment_id)
 
     app = Starlette(routes=credential_routes(lookup, RoleCredentials(roles)))

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aerodrome.content.credentials import RoleCredentials
-from aerodrome.domain.principal import Credentials
-from aerodrome.errors import Temporary
+from aerodrome.domain.principal import Credentials, ExecutionRole
+from aerodrome.errors import Permanent, Temporary
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROLE = "arn:aws:iam::100000000001:role/r"
@@ -27,7 +27,18 @@ class Roles:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.calls = 0
-        self.away = False
+        self.confirmed: list[str | None] = []  # source ARNs
+        self.away = self.untrusting = False
+        self.role_id = "AROA1"
+
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        await asyncio.sleep(0)
+        if self.away:
+            raise Temporary("away")
+        if self.untrusting:
+            raise Permanent("doesn't trust")
+        self.confirmed.append(source_arn)
+        return ExecutionRole(self.role_id, None)
 
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
@@ -94,3 +105,52 @@ async def test_refused_ones_are_asked_for_again(credentials: RoleCredentials, ro
     credentials.forget(ROLE, "one")
     await credentials.get(ROLE, "one")
     assert roles.calls == 2
+
+
+async def test_a_role_whose_trust_is_taken_away_gives_no_more_within_a_second(
+    credentials: RoleCredentials, roles: Roles, clock: Clock
+) -> None:
+    await credentials.get(ROLE, "one")
+    roles.untrusting = True
+    clock.now += timedelta(seconds=1)
+    with pytest.raises(Permanent, match="doesn't trust"):
+        await credentials.get(ROLE, "one")
+    roles.away = True  # what was known is not handed out again by a fault either
+    with pytest.raises(Temporary):
+        await credentials.get(ROLE, "one")
+    roles.untrusting = roles.away = False
+    assert (await credentials.get(ROLE, "one")).access_key_id == "one-2"
+
+
+async def test_a_role_that_was_made_anew_is_assumed_anew(
+    credentials: RoleCredentials, roles: Roles, clock: Clock
+) -> None:
+    await credentials.get(ROLE, "one")
+    roles.role_id = "AROA2"
+    clock.now += timedelta(seconds=2)
+    await credentials.get(ROLE, "one")
+    assert roles.calls == 2
+
+
+async def test_trust_is_asked_once_a_second_however_many_ask_us(
+    credentials: RoleCredentials, roles: Roles, clock: Clock
+) -> None:
+    for _ in range(3):
+        await asyncio.gather(*(credentials.get(ROLE, "one", source_arn="arn:e") for _ in range(20)))
+    assert roles.confirmed == ["arn:e"]
+    clock.now += timedelta(seconds=1)
+    await credentials.get(ROLE, "one", source_arn="arn:e")
+    assert roles.confirmed == ["arn:e"] * 2
+    clock.now -= timedelta(hours=2)  # a clock that is set back must not end the asking
+    await credentials.get(ROLE, "one", source_arn="arn:e")
+    assert len(roles.confirmed) == 3
+
+
+async def test_a_source_that_hangs_is_waited_for_once(credentials: RoleCredentials, roles: Roles, clock: Clock) -> None:
+    first = await credentials.get(ROLE, "one")
+    roles.away = True
+    clock.now += timedelta(minutes=1)
+    assert await credentials.get(ROLE, "one") is first
+    roles.away, roles.confirmed = False, []
+    assert await credentials.get(ROLE, "one") is first
+    assert roles.confirmed == []

@@ -12,7 +12,7 @@ from aerodrome.content.credentials import RoleCredentials
 from aerodrome.content.loop import ContentLoop, Source, SyncState, _Runner
 from aerodrome.content.sync import ContentSync, Pace, SyncResult
 from aerodrome.content.writes import Write
-from aerodrome.domain.principal import Credentials
+from aerodrome.domain.principal import Credentials, ExecutionRole
 from aerodrome.errors import Temporary
 from aerodrome.layout import Layout
 from support.fake_s3 import FakeS3
@@ -26,6 +26,9 @@ OTHERS = [
 
 
 class Roles:
+    async def confirm(self, role_arn: str, *, source_arn: str | None = None) -> ExecutionRole:
+        return ExecutionRole("AROA1", None)
+
     async def assume_role(
         self, role_arn: str, session_name: str, duration: int = 3600, *, source_arn: str | None = None
     ) -> Credentials:

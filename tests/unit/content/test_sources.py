@@ -17,7 +17,7 @@ from aerodrome.content.loop import ContentLoop, Source, source_of
 from aerodrome.content.manifest import Manifest
 from aerodrome.content.sync import SyncResult
 from aerodrome.domain.environment import Environment, Status
-from aerodrome.domain.principal import Credentials
+from aerodrome.domain.principal import Credentials, ExecutionRole
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
 from aerodrome.server.world import BucketContent
@@ -42,6 +42,9 @@ class Buckets:
 
 
 class Roles:
+    async def confirm(self, *_: object, **__: object) -> ExecutionRole:
+        return ExecutionRole("AROA1", None)
+
     async def assume_role(self, *_: object, **__: object) -> Credentials:
         return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 

@@ -419,3 +419,14 @@ class TestAirflowTwo:
 
     def test_more_connections_since_tasks_have_their_own(self) -> None:
         assert airflow_config.connection_limit(self.FACTS) > airflow_config.connection_limit(FACTS)
+
+
+@pytest.mark.parametrize("kind", ComponentKind)
+def test_aws_credentials_come_from_our_endpoint_alone(kind: ComponentKind) -> None:
+    """Neither a key, nor on EC2 the machine's own role."""
+    found = everything(kind)
+    assert found["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == FACTS.credentials_url
+    assert found["AWS_CONTAINER_AUTHORIZATION_TOKEN"] == "CREDTOKEN"
+    assert found["AWS_EC2_METADATA_DISABLED"] == "true"
+    others = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN"}
+    assert others.isdisjoint(found)

@@ -34,6 +34,7 @@ class Control:
             "ping": self._ping,
             "resolve": self._resolve,
             "standing": self._standing,
+            "role": self._role,
             "assume_role": self._assume_role,
             "assume_service_role": self._assume_service_role,
             "has_service_role": self._has_service_role,
@@ -87,6 +88,9 @@ class Control:
     async def _standing(self, request: Mapping[str, Any]) -> dict[str, Any]:
         texts = [str(request[name]) for name in ("key_id", "arn", "user_id", "issuer_arn", "issuer_id")]
         return {"principal": self._principals.standing(*texts, temporary=bool(request["temporary"]))}
+
+    async def _role(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"role": self._principals.role(str(request["role_arn"]))}
 
     async def _assume_role(self, request: Mapping[str, Any]) -> dict[str, Any]:
         credentials = self._principals.assume_role(

@@ -89,6 +89,32 @@ class Principals:
         found: Mapping[str, Any] | None = None if store is None else store.get_scoped(account, None, name)
         return found
 
+    def role(self, role_arn: str) -> dict[str, Any]:
+        """The role as a principal, and its trust policy; whoever asks decides what follows from that.
+
+        Raises:
+            Denied: there is no such role.
+        """
+        account, role = self._role(role_arn)
+        trust = role.get("AssumeRolePolicyDocument") or {}
+        found = self._principal(account, str(role["Arn"]), str(role["RoleId"]), "role", role)
+        return {**found, "trust": _parsed(trust)}
+
+    def _role(self, given: str) -> tuple[str, Mapping[str, Any]]:
+        """The account, and the role of that ARN in whatever partition.
+
+        Raises:
+            Denied: it isn't there.
+        """
+        role_arn = plain(given)
+        if self._stack.sts._assumed_role_arn(role_arn, "session")[1]:
+            raise Denied("Invalid", f"{given!r} is not the ARN of a role")
+        account = role_arn.split(":")[4]
+        role = self._stack.iam._roles.get_scoped(account, None, role_arn.rsplit("/", 1)[-1])
+        if role is None or role.get("Arn") != role_arn:
+            raise Denied("NotFound", f"There is no role {given}. Create it, or name another execution role.")
+        return account, role
+
     def assume_role(self, role_arn: str, session_name: str, duration: int, service: str, source_arn: str | None) -> Any:
         """Credentials of the role for one of our services, kept where STS keeps its own.
 
@@ -101,13 +127,8 @@ class Principals:
             raise Denied("Invalid", f"{service} is not a service that may ask for credentials here")
         if not _SESSION_NAME.fullmatch(session_name):
             raise Denied("Invalid", f"{session_name!r} is not a role session name: 2 to 64 of letters, digits, _+=,.@-")
-        assumed_arn, invalid = sts._assumed_role_arn(role_arn, session_name)
-        if invalid:
-            raise Denied("Invalid", f"{given!r} is not the ARN of a role")
-        account = role_arn.split(":")[4]
-        role = self._stack.iam._roles.get_scoped(account, None, role_arn.rsplit("/", 1)[-1])
-        if role is None or role.get("Arn") != role_arn:
-            raise Denied("NotFound", f"There is no role {given}. Create it, or name another execution role.")
+        account, role = self._role(given)
+        assumed_arn, _ = sts._assumed_role_arn(role_arn, session_name)
         if not self._trusts(role, account, service, source_arn):
             raise Denied(
                 "AccessDenied",
