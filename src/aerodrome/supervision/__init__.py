@@ -3,6 +3,7 @@
 from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers, read_on
 from aerodrome.supervision.once import Command, run_once
 from aerodrome.supervision.program import Program, ProgramPhase, ProgramState
+from aerodrome.supervision.sandbox import Sandbox
 from aerodrome.supervision.supervisor import Supervisor
 from aerodrome.supervision.warm import Unavailable, WarmProcess
 
@@ -12,6 +13,7 @@ __all__ = [
     "Program",
     "ProgramPhase",
     "ProgramState",
+    "Sandbox",
     "Supervisor",
     "Unavailable",
     "WarmProcess",
