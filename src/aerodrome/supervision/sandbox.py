@@ -71,10 +71,15 @@ class Sandbox:
         words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108 - its own
         words += self._tmp()
         words += _local()
-        for path in self.hidden:
-            if any(path.is_relative_to(root) for root in _SYSTEM):
-                words += ["--tmpfs", str(path)]
         read = {path: path for path in (*_resolvers(), *self.read)}
+        # A Python below somebody's home may come with the installation beside it: such a folder first, then its hole.
+        around = [path for path in read if any(hidden.is_relative_to(path) for hidden in self.hidden)]
+        words += _parents(around, ())
+        for path in around:
+            words += ["--ro-bind-try", str(path), str(read.pop(path))]
+        for path in self.hidden:
+            if any(path.is_relative_to(root) for root in (*_SYSTEM, *around)):
+                words += ["--tmpfs", str(path)]
         if self.plugins is not None:
             read[PLUGINS] = self.plugins
         write = (self.home, self.temporary, *self.write)

@@ -219,6 +219,26 @@ async def test_what_it_sees(home: Home) -> None:
     assert not (shown / "new").exists()
 
 
+async def test_what_is_hidden_stays_hidden_within_what_is_shown(home: Home) -> None:
+    """The installation below /opt, or beside a Python that lives in the same home."""
+    layout, _ = home
+    around, hidden = directory(layout, "around"), layout.home / "around" / "hidden"
+    (around / "python").write_text("python")
+    own = hidden / "environments" / "own"
+    own.mkdir(parents=True)
+    (hidden / "secret").write_text("s3cr3t")
+    (own / "mine").write_text("mine")
+    if NOBODY is not None:
+        os.chown(own, NOBODY, NOBODY)
+    box = Sandbox(home=own, temporary=directory(layout, "tmp"), read=(around,), hidden=(hidden,))
+    shell = 'cat "$1/python" "$1/hidden/environments/own/mine"; ls "$1/hidden"; cat "$1/hidden/secret"'
+    argv = ("/bin/sh", "-c", shell, "sh", str(around))
+    _, out, err = await run_once(layout, Command(argv=argv, uid=NOBODY, gid=NOBODY, sandbox=box))
+    assert out.decode() == "pythonmineenvironments\n", err
+    _, out, _ = await run_once(layout, Command(argv=argv, uid=NOBODY, gid=NOBODY))
+    assert "s3cr3t" in out.decode(), "it proves nothing: there was nothing to hide"
+
+
 async def test_a_one_off_command_ends_with_all_it_started(home: Home) -> None:
     layout, _ = home
     shell = "(setsid sh -c 'echo $$ >/usr/local/airflow/started; sleep 1000' &) ; sleep 0.3; exit 5"
@@ -238,7 +258,7 @@ async def test_a_link_of_its_users_leads_no_mount_astray(home: Home) -> None:
     own = directory(home[0], "own")
     for name in ("dags", "plugins", "logs"):
         (own / name).symlink_to("/oldroot/tmp/astray")
-    words = confined(home[0], read=(Path("/etc"),)).words(NOBODY)
+    words = confined(home[0], read=(Path("/etc"),), plugins=Path("/opt")).words(NOBODY)
     targets = {words[place + 2] for place, word in enumerate(words) if word.endswith(("bind", "bind-try"))}
     assert not [target for target in targets if Path(target).is_relative_to(own) and Path(target) != own]
     assert not [target for target in targets if target.startswith(f"{sandbox.AIRFLOW_HOME}/")]
