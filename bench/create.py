@@ -29,20 +29,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round instead of the median of five")
     parser.add_argument("--versions", default=",".join(VERSIONS), help="versions of Airflow, with commas between")
+    parser.add_argument("--sandbox", choices=("auto", "on", "off"), default="auto", help="AERODROME_SANDBOX")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON and the plot")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["AWS_DISABLE_HOST_PREFIX_INJECTION"] = "true"
     rounds = 1 if arguments.quick else 5
     for version in arguments.versions.split(","):
-        report = _measure(version, rounds)
+        report = _measure(version, rounds, arguments.sandbox)
         report.print()
-        (arguments.out / f"create-{version}.json").write_text(json.dumps(report.document(), indent=2) + "\n")
-        plot(report, arguments.out / f"create-{version}.png")
+        name = f"create-{version}" + ("" if arguments.sandbox == "auto" else f"-sandbox-{arguments.sandbox}")
+        (arguments.out / f"{name}.json").write_text(json.dumps(report.document(), indent=2) + "\n")
+        plot(report, arguments.out / f"{name}.png")
 
 
-def _measure(version: str, rounds: int) -> Report:
-    with managed.installation() as site:
+def _measure(version: str, rounds: int, sandbox: str) -> Report:
+    with managed.installation({"AERODROME_SANDBOX": sandbox}) as site:
         cold = managed.cold(site, version)
         members = managed.furnish(site)
         second = managed.measure(site, "second", members, version)

@@ -26,11 +26,11 @@ _COPIED = ("SourceBucketArn", "ExecutionRoleArn", "NetworkConfiguration", "Airfl
 
 
 @contextmanager
-def installation() -> Iterator[Site]:
-    """An empty one, purged at the end."""
+def installation(settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """An empty one, purged at the end. `settings`: AERODROME_… of all its commands."""
     home = Path(tempfile.mkdtemp(prefix="aero-bench-", dir="/tmp"))
     home.chmod(0o711)
-    site = Site(home)
+    site = Site(home, settings=dict(settings or {}))
     try:
         yield site
     finally:

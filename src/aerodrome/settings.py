@@ -138,6 +138,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Calls of InvokeRestApi per second that an environment answers (MWAA: 10). Not set: no limit.",
     )
+    sandbox: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether components see the files and processes of their own environment alone, and "
+        "`/usr/local/airflow` as on MWAA: `auto` (where bubblewrap works), `on` (nothing starts where it doesn't) or "
+        "`off`.",
+    )
     postgres_url: str | None = Field(
         None, description="A PostgreSQL to use instead of the embedded one (superuser URL)."
     )

@@ -33,8 +33,10 @@ class Fate(Enum):
     ENDED = "had ended"
 
 
-def fate_of(app: Any, task: str) -> Fate:
+def fate_of(app: Any, task: str, *, gone: bool = False) -> Fate:
     """`task` is Celery's id of it; `app` is Celery's application, whose results lie in the metadata database.
+
+    `gone`: it is known that no process of its worker lives.
 
     Raises:
         ConnectionError: the database is away.
@@ -48,7 +50,7 @@ def fate_of(app: Any, task: str) -> Fate:
         raise ConnectionError(f"The metadata database can't be asked: {error}") from error
     if row.state == "queued":
         return Fate.WAITS
-    if row.pid is None or is_ours_and_alive(row.pid):  # without a pid: Airflow 2, about to begin
+    if not gone and (row.pid is None or is_ours_and_alive(row.pid)):  # without a pid: Airflow 2, about to begin
         return Fate.RUNS
     return Fate.LOST if row.state == "running" else Fate.ENDED
 

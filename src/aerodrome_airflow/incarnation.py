@@ -11,7 +11,10 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """One process of a component. `machine` names the boot and the process namespace that its pid counts in."""
+    """One process of a component. `machine` names the boot and the process namespace that its pid counts in.
+
+    Numbers of namespaces are given out again at once, so it also says when the namespace's first process was started.
+    """
 
     component: str
     machine: str
@@ -49,7 +52,7 @@ def is_ours_and_alive(pid: int) -> bool:
 
 def _machine() -> str:
     boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{os.stat(_PROC / 'self/ns/pid').st_ino}"
+    return f"{boot}/{os.stat(_PROC / 'self/ns/pid').st_ino}/{_start(1) or 0}"
 
 
 def _start(pid: int) -> int | None:

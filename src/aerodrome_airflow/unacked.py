@@ -127,7 +127,10 @@ def settle(app: Any, channel: Any, ours: Incarnation) -> None:
         for incarnation in _others(client, ours):
             if not incarnation.is_dead(seen_by=ours):
                 continue
-            over = [_settle_one(app, channel, client, incarnation, tag) for tag in _held(client, incarnation)]
+            # In the sandbox a worker's processes end with it, and their numbers say nothing here: as after a reboot.
+            gone = incarnation.machine != ours.machine
+            held = _held(client, incarnation)
+            over = [_settle_one(app, channel, client, incarnation, tag, gone=gone) for tag in held]
             if all(over):
                 client.srem(_WORKERS, str(incarnation))
         # What a lost connection made us forget, and the broker was away when we gave it back.
@@ -149,8 +152,8 @@ def _in_hand(requests: Iterable[Any]) -> set[str]:
     return {request.message.delivery_tag for request in tuple(requests)}
 
 
-def _settle_one(app: Any, channel: Any, client: Any, holder: Incarnation, tag: str) -> bool:
-    """False: it isn't over yet."""
+def _settle_one(app: Any, channel: Any, client: Any, holder: Incarnation, tag: str, *, gone: bool = False) -> bool:
+    """False: it isn't over yet. `gone`: no process of the holder's lives."""
     from aerodrome_airflow.fates import Fate, fate_of, record_end  # here: needs what only a runtime has
 
     held = _held_by(holder)
@@ -160,7 +163,7 @@ def _settle_one(app: Any, channel: Any, client: Any, holder: Incarnation, tag: s
         return True
     message, _, _ = loads(bytes_to_str(packed))
     task = str(message["headers"]["id"])
-    fate = fate_of(app, task)
+    fate = fate_of(app, task, gone=gone)
     if fate is Fate.RUNS:
         return False
     log.warning("Task %s of %s, which is gone, %s", task, holder, fate.value)

@@ -179,7 +179,7 @@ def test_the_cli_bridge_runs_airflow(demo: Demo) -> None:
     assert "flights" in demo.cli("dags", "list").stdout
     assert demo.cli("db", "shell", check=False).returncode != 0
     assert demo.cli("version").stdout.strip() == demo.version.version
-    home = str(demo.site.layout.airflow_home(traces.id_of(demo.site, demo.name)))
+    home = str(demo.site.layout.environment(traces.id_of(demo.site, demo.name)))
     assert warm_processes(home), "no process is kept warm for the commands: each of them starts Airflow anew"
 
 

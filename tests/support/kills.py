@@ -28,6 +28,7 @@ from aerodrome.domain.plan import broker_prefix
 from aerodrome.domain.versions import get as airflow_version
 from aerodrome.domain.versions import worker_node
 from aerodrome.errors import Temporary
+from aerodrome.machineroom.memory import tree
 from aerodrome.observe.workers import ping_workers
 from aerodrome.supervision import daemon, processes
 from aerodrome.supervision.files import Files
@@ -39,6 +40,15 @@ PROCESSES = Path("/proc")
 TASKS = 20  # of the DAG
 
 
+def numbers(pid: int) -> list[int]:
+    """The pid in each namespace that the process is in, ours first; none when it has ended."""
+    try:
+        lines = (PROCESSES / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return []
+    return [int(word) for line in lines if line.startswith("NSpid:") for word in line.split()[1:]]
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One line that a task wrote."""
@@ -46,7 +56,8 @@ class Effect:
     word: str  # begin, end
     index: int
     attempt: int
-    pid: int
+    pid: int  # as the task itself sees it: in the sandbox a number of its own
+    start: int  # clock ticks since boot: with the pid it names a process
     at: float  # seconds since the epoch
 
 
@@ -119,18 +130,29 @@ class Target:
         lines = file.read_text().splitlines() if file.exists() else []
         found = []
         for line in lines:
-            word, index, attempt, pid, at = line.split()
-            found.append(Effect(word, int(index), int(attempt), int(pid), float(at)))
+            word, index, attempt, pid, start, at = line.split()
+            found.append(Effect(word, int(index), int(attempt), int(pid), int(start), float(at)))
         return found
 
     def is_alive(self, effect: Effect) -> bool:
-        return (PROCESSES / str(effect.pid)).exists()
+        return self._look(effect) is not None
+
+    def process(self, effect: Effect) -> int:
+        """The pid of the task's process, as it is here."""
+        found = self._look(effect)
+        assert found is not None
+        return found.pid
 
     def parent(self, effect: Effect) -> int:
         """The pid of the process that started the task's."""
-        found = processes.look(effect.pid)
+        found = self._look(effect)
         assert found is not None
         return found.parent
+
+    @staticmethod
+    def _look(effect: Effect) -> processes.Process | None:
+        same = (process for process in processes.everybody() if process.start == effect.start)
+        return next((process for process in same if numbers(process.pid)[-1:] == [effect.pid]), None)
 
     def at_work(self, run: str) -> list[Effect]:
         """The beginnings of tasks that have not ended and whose process lives."""
@@ -168,6 +190,15 @@ class Target:
     def pid(self, program: str) -> int:
         return int((self.site.layout.run / "pids" / program).read_text().split()[0])
 
+    def main_process(self, program: str) -> int:
+        """The program's own: in the sandbox it is process 2, below those that build the sandbox."""
+        root = self.pid(program)
+        return next((pid for pid in tree(root) if numbers(pid)[1:] == [2]), root)
+
+    @property
+    def is_confined(self) -> bool:
+        return self.main_process(self.program("worker")) != self.pid(self.program("worker"))
+
     def lives(self, program: str, but: int) -> bool:
         """Whether the program has a process that isn't the one of that pid."""
         try:
@@ -180,7 +211,7 @@ class Target:
         """`kill -9` of its main process; seconds until it lives again and `well` says so."""
         old = self.pid(program)
         began = time.monotonic()
-        os.kill(old, signal.SIGKILL)
+        os.kill(self.main_process(program), signal.SIGKILL)
         wait_for(f"a new {program}", lambda: self.lives(program, but=old), patience)
         wait_for(f"{program} to be well", well, patience)
         self.times[program.rpartition(".")[2]] = taken = time.monotonic() - began
@@ -230,7 +261,7 @@ class Target:
 
     def pool(self) -> list[int]:
         """The processes of the worker that take tasks from its main process."""
-        main = self.pid(self.program("worker"))
+        main = self.main_process(self.program("worker"))
         return [process.pid for process in processes.everybody() if process.parent == main]
 
     def held(self) -> int:

@@ -24,7 +24,8 @@ def note(word: str) -> None:
     instance = context["ti"]
     folder = Path(os.environ["AIRFLOW_HOME"], "effects")
     folder.mkdir(exist_ok=True)
-    line = f"{word} {instance.map_index} {instance.try_number} {os.getpid()} {time.time():.3f}\n"
+    start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    line = f"{word} {instance.map_index} {instance.try_number} {os.getpid()} {start} {time.time():.3f}\n"
     descriptor = os.open(folder / context["run_id"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, line.encode())
     os.fsync(descriptor)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from aerodrome.backends import directories, users
+from aerodrome.backends import confinement, directories, users
 from aerodrome.backends.commands import WarmCommands
 from aerodrome.backends.options import OptionFiles
 from aerodrome.backends.phases import detail_of, phase_of
@@ -25,11 +25,13 @@ from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 from aerodrome.supervision import Command, Program, ProgramPhase, ProgramState, Supervisor, run_once
 from aerodrome.supervision.launch import PATH
+from aerodrome.supervision.sandbox import AIRFLOW_HOME
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_TASK = timedelta(hours=12)  # mwaa-spec 3
 _PRIORITY = {ComponentKind.WORKER: 900, ComponentKind.JOB: 850}  # workers stop first: their tasks need the others
 _USUAL_PRIORITY = 800
+_PLUGINS = "AIRFLOW__CORE__PLUGINS_FOLDER"
 _START_SECONDS = 10  # Airflow imports for several seconds before it can fail
 
 
@@ -211,6 +213,12 @@ class LocalBackend:
         if component.unread:
             self._options.write(environment_id, component, user)
         fill = Placeholders(self._layout, environment_id, component, ports, self._ports).fill
+        templates = {key: fill(template) for key, template in component.templates.items()}
+        sandbox = None
+        if component.confined and component.runtime:
+            folder = templates.get(_PLUGINS)
+            runtime = self._layout.runtime(component.runtime)
+            sandbox = confinement.sandbox(self._layout, environment_id, runtime, Path(folder) if folder else None)
         job = component.kind is ComponentKind.JOB
         return Program(
             name=name,
@@ -223,7 +231,7 @@ class LocalBackend:
                 **self._defaults(environment_id, component, user),
                 **self._shared,
                 **component.variables,
-                **{key: fill(template) for key, template in component.templates.items()},
+                **templates,
                 **component.secrets,
             },
             stop_wait=component.grace,
@@ -231,6 +239,7 @@ class LocalBackend:
             job=job,
             priority=_PRIORITY.get(component.kind, _USUAL_PRIORITY),
             waits=True,  # for the machine room: a dozen components that start beside it would slow it down fivefold
+            sandbox=sandbox,
         )
 
     def _one_off(self, environment_id: str, component: Component) -> Command:
@@ -243,6 +252,7 @@ class LocalBackend:
             directory=program.directory,
             environment=program.environment,
             umask=program.umask,
+            sandbox=program.sandbox,
         )
 
     def _prepare(self, environment_id: str, component: Component) -> User:
@@ -276,7 +286,7 @@ class LocalBackend:
     def _defaults(self, environment_id: str, component: Component, user: User) -> dict[str, str]:
         if not component.runtime:
             return {}
-        home = str(self._layout.airflow_home(environment_id))
+        home = str(AIRFLOW_HOME if component.confined else self._layout.airflow_home(environment_id))
         return {
             "PATH": f"{self._layout.runtime(component.runtime) / 'bin'}:{PATH}",
             "HOME": home,

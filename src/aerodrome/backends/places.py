@@ -18,6 +18,7 @@ from aerodrome.domain.component import Component
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
+from aerodrome.supervision.sandbox import AIRFLOW_HOME
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ class Placeholders:
         self._name = name = component.name
         self._values: dict[str, Any] = {
             "name": name,
-            "home": str(layout.airflow_home(environment_id)),
+            "home": str(AIRFLOW_HOME if component.confined else layout.airflow_home(environment_id)),
             "dags": str(layout.dags(environment_id)),
             "plugins": str(layout.plugins(environment_id)),
             "programs": str(layout.runtime(component.runtime) / "bin"),

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 import aerodrome
 from aerodrome.cli import room
 from aerodrome.cli.demo import demo
+from aerodrome.cli.doctor import doctor_command
 from aerodrome.cli.env import env_app
 from aerodrome.cli.iam import iam_app
 from aerodrome.cli.keys import keys_app
@@ -51,6 +52,7 @@ app.add_typer(runtimes_app)
 app.add_typer(tls_app)
 app.add_typer(sessions_app)
 app.command("demo")(demo)
+app.command("doctor")(doctor_command)
 
 
 @app.command("version")

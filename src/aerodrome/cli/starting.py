@@ -10,6 +10,7 @@ from aerodrome.machineroom.prepare import Wanted
 from aerodrome.machineroom.progress import Progress
 from aerodrome.machineroom.room import Up, up
 from aerodrome.settings import Settings, surroundings
+from aerodrome.supervision import sandbox
 
 
 def wanted(settings: Settings) -> Wanted:
@@ -39,10 +40,11 @@ def wanted(settings: Settings) -> Wanted:
 async def bring_up(settings: Settings, progress: Progress) -> Up:
     """`aerodrome up --detach` for programs: returns when everything answers. Raises what `room.up` raises.
 
-    The files that settings name are looked at first: the control plane would tell its log alone.
+    What settings ask for is looked at first (files, confinement): the control plane would tell its log alone.
     """
     layout = Layout(settings.home)
     settings.identity_provider()
+    await asyncio.to_thread(sandbox.decide, settings.sandbox)
     certificates = pki.Certificates(layout, settings.tls_certificate, settings.tls_key)
     for line in await asyncio.to_thread(certificates.check):
         progress.notice(line)

@@ -19,6 +19,7 @@ from aerodrome.layout import Layout
 from aerodrome.machineroom.progress import timed
 from aerodrome.settings import Settings
 from aerodrome.supervision.launch import PATH
+from aerodrome.supervision.sandbox import Sandbox, interpreter
 
 startup_app = typer.Typer(name="startup", help="Try a startup script without an environment.", no_args_is_help=True)
 
@@ -50,13 +51,16 @@ async def _test(layout: Layout, file: Path, version: str, component: str) -> Non
         runtime = await trial.ensure_runtime(layout, version, steps)
         user = trial.somebody()
         home = _home(Path(folder), file, user.uid, user.gid)
+        place = layout.runtime(runtime.key)
+        read = (home.parent / "startup.sh", place, *interpreter(place))
         script = startup.Script(
             path=home.parent / "startup.sh",
             directory=home,
             log=home.parent / "startup.log",
             uid=user.uid,
             gid=user.gid,
-            environment=_variables(home, component, version, layout.runtime(runtime.key) / "bin"),
+            environment=_variables(home, component, version, place / "bin"),
+            sandbox=Sandbox(home=home, temporary=home, read=read, hidden=(layout.home,)) if user.confined else None,
         )
         try:
             with timed(steps, "Startup script"):

@@ -22,6 +22,8 @@ from aerodrome.runtimes.extend import Reader
 from aerodrome.runtimes.key import choose_python, is_ready, runtime_key
 from aerodrome.runtimes.requirements import DAGS, PLUGINS, Requirements, parse
 from aerodrome.runtimes.sources import opener
+from aerodrome.settings import Settings
+from aerodrome.supervision import sandbox
 
 _NOBODY = 65534
 
@@ -36,8 +38,9 @@ class Runtime:
 
 
 def somebody() -> Reader:
-    """Whom code of packages and scripts runs as: never root."""
-    return Reader(_NOBODY, _NOBODY) if os.geteuid() == 0 else Reader()
+    """Whom code of packages and scripts runs as: never root, and confined as environments are."""
+    confined, _ = sandbox.decide(Settings().sandbox)
+    return Reader(_NOBODY, _NOBODY, confined) if os.geteuid() == 0 else Reader(confined=confined)
 
 
 async def ensure_runtime(layout: Layout, version: str, steps: Progress) -> Runtime:

@@ -18,7 +18,8 @@ from pathlib import Path
 from aerodrome.domain.airflow_options import is_reserved
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.supervision import processes
-from aerodrome.supervision.launch import MARKER, defaults, privileges
+from aerodrome.supervision.launch import MARKER, defaults
+from aerodrome.supervision.sandbox import Sandbox, become
 
 TIMEOUT = 300.0  # seconds, MWAA's
 _SHOWN = 20  # lines of a failure
@@ -59,6 +60,7 @@ class Script:
     uid: int | None = None  # None: as we are
     gid: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sandbox: Sandbox | None = None  # what it sees; None: all that its user may
 
 
 async def run(script: Script, *, timeout: float = TIMEOUT) -> Startup:
@@ -92,7 +94,7 @@ async def _run(script: Script, capture: int, mark: str, timeout: float) -> bool:
     log = os.open(script.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         process = await asyncio.create_subprocess_exec(
-            *privileges(script.uid, script.gid, "KILL"),
+            *become(script.sandbox, script.uid, script.gid),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,

@@ -60,6 +60,7 @@ class Component:
     shared_port: str | None = None  # the slot's: the component and its successor listen there side by side
     health_path: str | None = None  # answered with 200 on the first port when healthy
     grace: int = 60  # seconds between the request to stop and force
+    confined: bool = False  # it sees its environment's files and processes alone; needs a runtime
 
 
 @dataclass(frozen=True, slots=True)

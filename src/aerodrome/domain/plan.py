@@ -29,6 +29,7 @@ class Site:
     aws_endpoint_urls: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)  # of every component, besides its configuration
+    confined: bool = False  # whether components see their own environment alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
             shared_port=template.shared_port,
             health_path=template.health_path,
             grace=template.grace,
+            confined=site.confined,
         )
         components += [
             name_component(replace(draft, slot=f"{kind}-{n}"), environment.revision) for n in range(1, counts[kind] + 1)
@@ -113,6 +115,7 @@ def build(environment: Environment, secrets: EnvironmentSecrets, site: Site, run
         variables={**configuration.variables, **site.variables},
         templates=configuration.templates,
         secrets=configuration.secrets,
+        confined=site.confined,
     )
     return Plan(runtime, tuple(components), tool, _connection_limit(environment, secrets, site))
 
@@ -212,6 +215,8 @@ def name_component(draft: Component, revision: int = 0) -> Component:
         "health": draft.health_path,
         "grace": draft.grace,
     }
+    if draft.confined:
+        spec["confined"] = True
     if revision:
         spec["revision"] = revision
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]

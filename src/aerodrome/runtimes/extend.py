@@ -35,6 +35,7 @@ from aerodrome.runtimes.resolve import Resolution, run, source_lines
 from aerodrome.runtimes.scratch import scratch
 from aerodrome.runtimes.sources import cache_of, translate
 from aerodrome.supervision.once import Command, run_once
+from aerodrome.supervision.sandbox import Sandbox, interpreter
 from aerodrome.threads import to_its_end
 
 _RECIPE = "1"  # grows when the way of making one changes what comes out
@@ -69,6 +70,7 @@ class Reader:
 
     uid: int | None = None
     gid: int | None = None
+    confined: bool = False  # whether what is tried sees the runtime and nothing else of the installation
 
 
 async def make(layout: Layout, extension: Extension, reader: Reader, *, after_damage: bool = False) -> Path:
@@ -273,12 +275,16 @@ async def try_start(layout: Layout, runtime: Path, version: str, reader: Reader)
     with tempfile.TemporaryDirectory(prefix="aerodrome-try-") as home:
         if reader.uid is not None and reader.gid is not None:
             os.chown(home, reader.uid, reader.gid)
+        place = Path(home)
+        read = (runtime, *interpreter(runtime))
+        sandbox = Sandbox(home=place, temporary=place, read=read, hidden=(layout.home,)) if reader.confined else None
         command = Command(
             argv=(str(runtime / "bin" / "python"), "-P", "-m", "aerodrome_airflow", "version"),
             uid=reader.uid,
             gid=reader.gid,
-            directory=Path(home),
+            directory=place,
             environment={"AIRFLOW_HOME": home, "HOME": home, "LANG": "C.UTF-8"},
+            sandbox=sandbox,
         )
         code, out, err = await run_once(layout, command, timeout=_START)
     said = out.decode(errors="replace").strip().splitlines()

@@ -21,7 +21,7 @@ from aerodrome.runtimes.key import MARKER
 
 # Grows when a component's command or variables need something of `aerodrome_airflow` that earlier runtimes don't have:
 # environments that are pinned to those then go over to the current one.
-INTERFACE = 4
+INTERFACE = 5
 _FIRST_INTERFACE = 1  # of runtimes that don't say
 _LINK = -1  # in place of a size: where a link leads to is the system's business, but for the interpreter's
 

@@ -80,7 +80,7 @@ from aerodrome.store.events import EventStore
 from aerodrome.store.rekeying import rekey_old
 from aerodrome.store.sessions import SessionStore
 from aerodrome.store.tokens import TokenStore
-from aerodrome.supervision import Supervisor
+from aerodrome.supervision import Supervisor, sandbox
 from aerodrome.vault import MasterKeyFiles, Vault
 from aerodrome.web.crowd import Crowd, affordable
 from aerodrome.web.limits import ConnectionLimits
@@ -160,7 +160,11 @@ async def compose(
 
         backend = LocalBackend(layout, Supervisor(layout, installation.supervisor_password), installation.id)
         stack.push_async_callback(backend.close)
-        planner = RuntimePlanner(_site(layout, installation, endpoints), as_other_user=is_root)
+        confined, why = await asyncio.to_thread(sandbox.decide, settings.sandbox)
+        if not confined:
+            log.warning("environments aren't confined: %s", why)
+        site = _site(layout, installation, endpoints, confined=confined)
+        planner = RuntimePlanner(site, as_other_user=is_root)
         await asyncio.to_thread(planner.runtime, DEFAULT_VERSION)  # looks for a Python: not inside a request
         sessions = AirflowSessions()
         principals, sts = await callers(layout, installation, pool, vault, cloud, now)
@@ -177,7 +181,7 @@ async def compose(
         content = ContentLoop(
             sync, partial(_sources, working_store), credentials, s3_client, interval=settings.sync_interval
         )
-        objects = BucketObjects(layout, installation.id, planner, credentials, s3_client)
+        objects = BucketObjects(layout, installation.id, planner, credentials, s3_client, confined=confined)
         stack.push_async_callback(objects.close)
         services = Services(
             backend=backend,
@@ -348,7 +352,7 @@ async def _sweep(plane: ControlPlane) -> None:
         await asyncio.sleep(_SWEEP)
 
 
-def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str]) -> Site:
+def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, str], *, confined: bool) -> Site:
     return Site(
         database_address=installation.postgres_url.rpartition("@")[2],
         broker_address=installation.valkey_url.rpartition("@")[2],
@@ -359,4 +363,5 @@ def _site(layout: Layout, installation: Installation, endpoints: Mapping[str, st
         aws_endpoint_urls=endpoints,
         ca_bundle=str(layout.ca_bundle),
         variables=installation.postgres_variables,
+        confined=confined,
     )

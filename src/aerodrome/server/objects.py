@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
-from aerodrome.backends import directories, users
+from aerodrome.backends import confinement, directories, users
 from aerodrome.backends.users import User
 from aerodrome.content.archive import MAX_BYTES, amount
 from aerodrome.content.credentials import RoleCredentials
@@ -50,7 +50,10 @@ _LINGER = 120.0  # seconds
 
 
 class BucketObjects:
-    """Implements `reconcile.ports.Objects`. `clock` is monotonic, in seconds."""
+    """Implements `reconcile.ports.Objects`. `clock` is monotonic, in seconds.
+
+    `confined`: what runs a user's code sees its own environment alone.
+    """
 
     def __init__(
         self,
@@ -60,7 +63,10 @@ class BucketObjects:
         credentials: RoleCredentials,
         client_factory: ClientFactory,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        confined: bool = False,
     ) -> None:
+        self._confined = confined
         self._layout = layout
         self._installation_id = installation_id
         self._planner = planner
@@ -142,7 +148,13 @@ class BucketObjects:
         async with self._fetched(environment, secrets, Part.STARTUP, progress) as (path, _):
             user = await self._user(environment.id)
             variables = self._planner.script_variables(environment, secrets)
-            place = scripts.Place(self._layout, environment.id, user, self._layout.runtime(base) / "bin")
+            runtime = self._layout.runtime(base)
+            sandbox = None
+            if self._confined:
+                tree = products.content(environment, base).plugins
+                plugins = self._layout.plugins(environment.id) / tree if tree else None
+                sandbox = await asyncio.to_thread(confinement.sandbox, self._layout, environment.id, runtime, plugins)
+            place = scripts.Place(self._layout, environment.id, user, runtime / "bin", sandbox)
             return await scripts.run(place, path, variables, progress)
 
     async def _install(
@@ -156,7 +168,8 @@ class BucketObjects:
         async with self._fetched(environment, secrets, Part.REQUIREMENTS, progress) as (path, name):
             user = await self._user(environment.id)
             content = products.content(environment, base)
-            place = requirements.Place(self._layout, environment.id, extend.Reader(user.uid, user.gid), base, content)
+            reader = extend.Reader(user.uid, user.gid, self._confined)
+            place = requirements.Place(self._layout, environment.id, reader, base, content)
             return await requirements.install(place, path, name, product, progress)
 
     @asynccontextmanager

@@ -19,6 +19,7 @@ from aerodrome.layout import Layout
 from aerodrome.reconcile.ports import Made
 from aerodrome.server.errands import Progress
 from aerodrome.supervision.launch import PATH
+from aerodrome.supervision.sandbox import AIRFLOW_HOME, Sandbox
 
 _WHO = "MWAA_AIRFLOW_COMPONENT"
 _SECRETS = ("AWS_CONTAINER_AUTHORIZATION_TOKEN",)  # of what it is given
@@ -34,6 +35,7 @@ class Place:
     environment_id: str
     user: User
     programs: Path
+    sandbox: Sandbox | None = None
 
 
 @dataclass(slots=True)
@@ -72,10 +74,11 @@ async def run(place: Place, path: Path, variables: Mapping[str, str], progress: 
 
 
 def _script(place: Place, path: Path, kind: str, variables: Mapping[str, str], log: str) -> Script:
-    home = place.layout.airflow_home(place.environment_id)
+    directory = place.layout.airflow_home(place.environment_id)
+    home = directory if place.sandbox is None else AIRFLOW_HOME
     return Script(
         path=path,
-        directory=home,
+        directory=directory,
         log=place.layout.component_logs(place.environment_id) / f"startup-script{log}.log",
         uid=place.user.uid,
         gid=place.user.gid,
@@ -86,6 +89,7 @@ def _script(place: Place, path: Path, kind: str, variables: Mapping[str, str], l
             "AIRFLOW_HOME": str(home),
             "TMPDIR": str(directories.temporary(place.layout, place.environment_id)),
         },
+        sandbox=place.sandbox,
     )
 
 

@@ -4,6 +4,7 @@ from aerodrome.supervision.leftovers import Leftover, end_leftovers, leftovers, 
 from aerodrome.supervision.once import Command, run_once
 from aerodrome.supervision.opening import rewrapped as variables_rewrapped
 from aerodrome.supervision.program import Program, ProgramPhase, ProgramState
+from aerodrome.supervision.sandbox import Sandbox
 from aerodrome.supervision.supervisor import Supervisor
 from aerodrome.supervision.warm import Unavailable, WarmProcess
 
@@ -13,6 +14,7 @@ __all__ = [
     "Program",
     "ProgramPhase",
     "ProgramState",
+    "Sandbox",
     "Supervisor",
     "Unavailable",
     "WarmProcess",

@@ -5,6 +5,10 @@ The way of a start: supervisord forks -> `env -i` -> `setpriv --pdeathsig` -> th
 program's user, which sets the death signal again because a change of user clears it -> a shell as that user: a last
 look whether the parent still lives, then the variables -> the program. For a job the script stays on as parent and
 writes down the exit code.
+
+Before a confined program (`sandbox`) comes `bwrap`, whose pid says nothing of the program's, and which SIGTERM would
+only kill. So there the script stays on too, hands SIGTERM to the program itself, and ends with its exit code. What is
+killed for certain (the script, `bwrap`) takes all with it that the program started, in whatever session.
 """
 
 from __future__ import annotations
@@ -12,16 +16,16 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping
 
-from aerodrome.errors import Permanent
 from aerodrome.supervision import opening
 from aerodrome.supervision.files import Files
 from aerodrome.supervision.program import LONG, Program
+from aerodrome.supervision.rights import PATH, find, privileges
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+__all__ = ["MARKER", "PATH", "defaults", "exports", "find", "marker", "privileges", "script", "variables"]
+
 MARKER = "AERODROME_PROGRAM"  # inherited by all that a program starts: `processes.members` finds strays by it
 
 _RECORD = """\
@@ -55,44 +59,41 @@ _INNER = (
     'variables=$(cat <&3) || exit 1; exec 3<&-; unset OLDPWD; eval "unset variables; $variables"; exec "$@"'
 )
 
-_JOB_START = """\
-child=
-asked=
-trap 'asked=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
+# $1: who must still be the parent: it may have died before the death signal was set.
+_BOUND = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
+
+_ASK = """\
+ask() { kill -TERM "$child" 2>/dev/null; }
 """
 
-_JOB_END = """\
+# Below bwrap, which is $child, is the namespace's process 1, whose eldest child is the program.
+_ASK_CONFINED = """\
+ask() {
+  first= main=
+  read -r first rest <"/proc/$child/task/$child/children"
+  read -r main rest <"/proc/$first/task/$first/children"
+  kill -TERM "${main:-$child}"
+} 2>/dev/null
+"""
+
+_STAY = """\
+child=
+asked=
+trap 'asked=1; [ -z "$child" ] || ask' TERM
+"""
+
+_AWAIT = """\
 child=$!
-[ -z "$asked" ] || kill -TERM "$child" 2>/dev/null
+[ -z "$asked" ] || ask
 wait "$child"; code=$?
 while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+"""
+
+_RESULT = """\
 if [ -z "$asked" ] || [ "$code" = 0 ]; then
   printf '%s\\n' "$code" >"$run/results/.$name.new" && mv "$run/results/.$name.new" "$run/results/$name"
 fi
-exit "$code"
 """
-
-
-def find(tool: str) -> str:
-    """The absolute path of a tool of the system.
-
-    Raises:
-        Permanent: it isn't installed.
-    """
-    path = shutil.which(tool, path=PATH)
-    if path is None:
-        raise Permanent(
-            f"The program `{tool}` is missing; install it (Debian: apt install util-linux coreutils passwd)."
-        )
-    return path
-
-
-def privileges(uid: int | None, gid: int | None, death_signal: str) -> list[str]:
-    """`setpriv …` that turns us into the user, never to gain privileges again, bound to the parent's life."""
-    words = [find("setpriv"), "--pdeathsig", death_signal]
-    if uid is not None:
-        words += ["--reuid", str(uid), "--regid", str(gid), "--clear-groups", "--no-new-privs"]
-    return [*words, "--"]
 
 
 def defaults(uid: int | None) -> dict[str, str]:
@@ -120,32 +121,41 @@ def exports(environment: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))
 
 
-def _opener(files: Files, program: Program) -> list[str]:
+def _opener(files: Files, program: Program) -> str:
     """What puts the variables at descriptor 3 of what follows it."""
-    return [sys.executable, "-I", opening.__file__, str(files.run.parent), program.name]
+    return shlex.join([sys.executable, "-I", opening.__file__, str(files.run.parent), program.name])
 
 
 def script(files: Files, program: Program) -> str:
     """The text of the launch script."""
     quote = shlex.quote
-    start = shlex.join(
-        [
-            *_opener(files, program),
-            *privileges(program.uid, program.gid, program.death_signal),
-            "/bin/sh",
-            "-c",
-            _INNER,
-            "sh",
-        ]
-    )
     rest = shlex.join([str(program.directory), f"{program.umask:04o}", *program.argv])
-    given = "</dev/null"
+    opener = _opener(files, program)
     record = _RECORD.format(path=quote(PATH), name=quote(program.name), run=quote(str(files.run)))
     if program.job:
-        return f'{record}{_FINISHED}{_JOB_START}{start} "$$" {rest} {given} &\n{_JOB_END}'
+        begin, end = f"{record}{_FINISHED}", f'{_RESULT}exit "$code"\n'
+        return f"{begin}{_staying(program, opener, rest)}{end}"
     # Supervisor's end of the pipe stays open as descriptor 9. Once nobody reads a pipe, poll() reports an error for it
     # at once and for ever, if Supervisor ever read from a descriptor of that number (a job's output, say): it spins.
     # With descriptor 8, a program that takes its time to stop can read what it says: when supervisord is killed, nobody
     # else does, and the error would end it in its work. `leftovers.read_on` empties the pipe from then on.
-    own = " 8</proc/self/fd/1" if program.stop_wait > LONG else ""
-    return f'{record}exec {start} "$PPID" {rest} 9<&0{own} {given}\n'
+    kept = "9<&0" + (" 8</proc/self/fd/1" if program.stop_wait > LONG else "")
+    if program.sandbox is not None:
+        return f'{record}exec {kept}\n{_staying(program, opener, rest)}exit "$code"\n'
+    return f'{record}exec {opener} {_as_user(program, program.death_signal)} "$PPID" {rest} {kept} </dev/null\n'
+
+
+def _staying(program: Program, opener: str, rest: str) -> str:
+    """The program as a child of the script, whose exit code is `$code` in the end."""
+    if program.sandbox is None:
+        return f'{_ASK}{_STAY}{opener} {_as_user(program, program.death_signal)} "$$" {rest} </dev/null &\n{_AWAIT}'
+    # A shell has what it starts in the background ignore SIGINT, by which Airflow 3 ends a task's process.
+    heard = [find("env"), "--default-signal=INT,QUIT"]
+    bound = shlex.join([*heard, find("setpriv"), "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _BOUND, "sh"])
+    confined = shlex.join(program.sandbox.words(program.uid))
+    command = f'{opener} {bound} "$$" {confined} {_as_user(program, "KILL")} 1 {rest}'
+    return f"{_ASK_CONFINED}{_STAY}{command} </dev/null &\n{_AWAIT}"
+
+
+def _as_user(program: Program, death_signal: str) -> str:
+    return shlex.join([*privileges(program.uid, program.gid, death_signal), "/bin/sh", "-c", _INNER, "sh"])

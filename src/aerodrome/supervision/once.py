@@ -13,7 +13,8 @@ from pathlib import Path
 from aerodrome.errors import Temporary
 from aerodrome.layout import Layout
 from aerodrome.supervision import processes
-from aerodrome.supervision.launch import MARKER, defaults, exports, privileges
+from aerodrome.supervision.launch import MARKER, defaults, exports
+from aerodrome.supervision.sandbox import Sandbox, become
 
 CHUNK = 64 * 1024
 LIMIT = 10_000_000  # bytes of each output that are kept
@@ -34,6 +35,7 @@ class Command:
     directory: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     umask: int = 0o027
+    sandbox: Sandbox | None = None
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def words(command: Command, mark: str) -> tuple[list[str], bytes]:
     """How to start it: an argument list, and what must come first on its standard input."""
     given = exports(defaults(command.uid) | dict(command.environment) | {MARKER: mark}).encode(errors="surrogateescape")
     rest = [str(len(given)), str(command.directory), f"{command.umask:04o}", *command.argv]
-    return [*privileges(command.uid, command.gid, "KILL"), "/bin/sh", "-c", _INNER, "sh", *rest], given
+    return [*become(command.sandbox, command.uid, command.gid), "/bin/sh", "-c", _INNER, "sh", *rest], given
 
 
 def finish(code: int, out: Kept, err: Kept) -> tuple[int, bytes, bytes]:

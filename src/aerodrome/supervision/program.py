@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from aerodrome.errors import Permanent
+from aerodrome.supervision.sandbox import Sandbox
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -43,6 +44,7 @@ class Program:
     umask: int = 0o027
     death_signal: str = "TERM"  # what the kernel sends it when supervisord dies
     waits: bool = False  # a new supervisord starts it only with `Supervisor.start_waiting`, or when it is put again
+    sandbox: Sandbox | None = None  # what it sees; None: all that its user may
 
 
 class ProgramPhase(StrEnum):
@@ -102,6 +104,8 @@ def check(program: Program) -> None:
             raise Permanent(f"Program {name} names the signal {signal!r}; known are {', '.join(sorted(_SIGNALS))}.")
     if program.job and program.stop_signal != "TERM":
         raise Permanent(f"Job {name} must be stopped with TERM: its shell ignores other signals.")
+    if program.sandbox is not None and (program.stop_signal, program.death_signal) != ("TERM", "TERM"):
+        raise Permanent(f"{name} is confined, so it must be stopped with TERM: no other signal is handed on to it.")
     for variable in program.environment:
         if not _VARIABLE.fullmatch(variable) or variable in _READ_ONLY:
             raise Permanent(

@@ -40,6 +40,11 @@ class Broker:
     fates: dict[str, Fate] = field(default_factory=dict)
     recorded: dict[str, Fate] = field(default_factory=dict)
 
+    def fate_of(self, task: str, *, gone: bool) -> Fate:
+        """Who is known to be gone can't be at work."""
+        fate = self.fates[task]
+        return Fate.LOST if gone and fate is Fate.RUNS else fate
+
     def send(self, **fates: Fate) -> None:
         for task, fate in fates.items():
             self.fates[task] = fate
@@ -80,7 +85,7 @@ def broker(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]
         fates = ModuleType("aerodrome_airflow.fates")
         given = {
             "Fate": Fate,
-            "fate_of": lambda app, task: app.fates[task],
+            "fate_of": lambda app, task, *, gone=False: app.fate_of(task, gone=gone),
             "record_end": lambda app, task, fate: app.recorded.update({task: fate}),
         }
         vars(fates).update(given)
@@ -125,6 +130,17 @@ def test_each_task_of_a_dead_worker_gets_what_is_due(broker: Broker, ours: Incar
     broker.settle(ours)
     assert broker.queued() == 1
     assert len(held) == 4
+
+
+def test_what_a_worker_in_another_namespace_ran_ended_with_it(broker: Broker, ours: Incarnation) -> None:
+    """Its processes' numbers are others' here: whether one of them is in use says nothing."""
+    unacked.keep_account(replace(ours, machine="another namespace"))
+    broker.send(waits=Fate.WAITS, runs=Fate.RUNS)
+    held = broker.take(2)
+    broker.settle(ours)
+    assert broker.recorded == {"runs": Fate.LOST}
+    assert (broker.queued(), broker.listed(), len(held)) == (1, 0, 2)
+    assert broker.accounts() == []
 
 
 def test_who_lives_is_left_alone(broker: Broker, ours: Incarnation) -> None:

@@ -117,6 +117,13 @@ def test_another_revision_replaces_all() -> None:
     assert plan().names.isdisjoint(again.names)
 
 
+def test_confinement_is_part_of_a_name_so_that_a_switch_replaces_components() -> None:
+    confined = build(made(), SECRETS, replace(SITE, confined=True), "3.3.1-py3.11-abc")
+    assert all(component.confined for component in (*confined.components, confined.tool))
+    assert not any(component.confined for component in plan().components)
+    assert not confined.names & plan().names
+
+
 def test_while_one_set_takes_over_from_another_both_may_connect() -> None:
     small, large = complete({"MaxWorkers": 2}, strict=False), complete({"MaxWorkers": 20}, strict=False)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from aerodrome_airflow import incarnation
 from aerodrome_airflow.incarnation import Incarnation, is_ours_and_alive
 
 
@@ -46,6 +47,14 @@ def test_on_another_boot_only_our_own_component_is_known_to_be_dead(ours: Incarn
     before = replace(ours, machine="another boot")
     assert before.is_dead(seen_by=ours)
     assert not replace(before, component="worker-2-abc").is_dead(seen_by=ours)
+
+
+def test_a_namespace_that_got_the_number_of_one_before_it_is_another_one(
+    ours: Incarnation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel gives numbers of namespaces out again at once; its first process tells them apart."""
+    monkeypatch.setattr(incarnation, "_start", lambda pid: 12345)
+    assert Incarnation.ours(ours.component).machine != ours.machine
 
 
 def test_processes_of_others_are_not_ours(ours: Incarnation) -> None:
