@@ -273,10 +273,10 @@ def test_a_role_that_trusts_us_no_more_gives_no_credentials_until_it_does(place:
     assert [type_ for type_ in types if type_.startswith("role.")] == ["role.refused", "role.granted"]
 
 
-def test_a_kill_of_the_control_plane_is_an_outage_of_seconds(place: Place, record_property: Any) -> None:
+def test_a_kill_of_the_control_plane_is_an_outage_of_seconds(place: Place) -> None:
     """Who has credentials keeps them. botocore asks for the first ones three times, a second apart."""
     run = fresh("role")
-    place.demo.trigger("role_identity", run, place.conf(seconds=10))
+    place.demo.trigger("role_identity", run, place.conf(seconds=15))
     path = f"/dags/role_identity/dagRuns/{run}"
 
     def works() -> bool:
@@ -294,8 +294,7 @@ def test_a_kill_of_the_control_plane_is_an_outage_of_seconds(place: Place, recor
 
     wait_for("the end of the task", over)
     found = place.returned(path, "again_and_again")
-    record_property("credentials", found)
     assert found["held"]
-    assert found["well"] > 10
+    assert found["well"] > 20
     times = [at for at, _ in found["failures"]]
     assert not times or times[-1] - times[0] < OUTAGE, found
