@@ -66,10 +66,17 @@ def test_a_child_finds_what_changed_and_not_what_was_taken_back(tmp_path: Path) 
     assert seen(path, None, TWO, None, ONE) == [ONE, ONE, TWO, TWO, ONE, ONE]
 
 
-BROKEN = [b"", b"{", json.dumps(TWO).encode(), sealed(TWO)[:-1], sealed("no json"), sealed(TWO, b"x" * 32)]
+BROKEN = {
+    "empty": b"",
+    "torn": b"{",
+    "plain": json.dumps(TWO).encode(),
+    "cut": sealed(TWO)[:-1],
+    "no json": sealed("no json"),
+    "another key": sealed(TWO, b"x" * 32),
+}
 
 
-@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=list(BROKEN))
 def test_a_file_that_cannot_be_read_changes_nothing(tmp_path: Path, broken: bytes) -> None:
     path = tmp_path / "worker.sealed"
     path.write_bytes(sealed(ONE))
