@@ -6,6 +6,7 @@ Runs as the user UID from the moment that everything is prepared which only root
 from __future__ import annotations
 
 import asyncio
+import base64
 import concurrent.futures.thread  # noqa: F401 - later nothing can be imported: the user can't enter every folder
 import contextlib
 import json
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 from aerodrome.backends.local import LocalBackend
-from aerodrome.domain.component import Component, ComponentKind
+from aerodrome.domain.component import OPTIONS_KEY, Component, ComponentKind
 from aerodrome.errors import Temporary
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
@@ -35,6 +36,7 @@ def component(name: str, *command: str, confined: bool) -> Component:
         command=command,
         confined=confined,
         variables={"MARK": "of-the-attacker" if name == "attack" else "of-the-neighbour"},
+        secrets={OPTIONS_KEY: base64.urlsafe_b64encode(bytes(32)).decode()},
         unread={"AIRFLOW__CORE__FERNET_KEY": "s3cr3t"},
     )
 
@@ -72,7 +74,7 @@ async def attack(layout: Layout, programs: Path, *, confined: bool) -> dict[str,
             await asyncio.sleep(0.05)
             pid = next((each.pid for each in processes.everybody() if _waits(each.pid)), 0)
         targets = {
-            "its neighbour's fernet key": ("read", str(layout.options(TWO) / "wait.json")),
+            "its neighbour's fernet key": ("read", str(layout.options(TWO) / "wait.sealed")),
             "its neighbour's DAGs": ("read", str(layout.dags(TWO) / "dag.py")),
             "its neighbour's home": ("write", str(layout.airflow_home(TWO) / "planted")),
             "its neighbour's folder": ("find", str(layout.airflow_home(TWO))),

@@ -118,7 +118,7 @@ async def test_commands_fork_a_confined_process(harness: LocalHarness) -> None:
     for _ in range(2):
         output = await harness.backend.airflow(harness.one, tool, [shows])
         assert (output.exit_code, output.stdout.decode()) == (0, "/usr/local/airflow [1, 2]\n"), output
-    harness.layout.secrets.mkdir(mode=0o755)
+    harness.layout.secrets.chmod(0o755)
     (harness.layout.secrets / "secret").write_text("s3cr3t")
     reads = f"print(open({str(harness.layout.secrets / 'secret')!r}).read())"
     output = await harness.backend.airflow(harness.one, tool, [reads])
@@ -134,7 +134,7 @@ async def test_a_startup_script_is_confined(harness: LocalHarness, tmp_path: Pat
     layout = harness.layout
     user = users.ensure(layout, harness.installation_id, harness.one)
     directories.prepare(layout, harness.one, user)
-    layout.secrets.mkdir(mode=0o755)
+    layout.secrets.chmod(0o755)
     (layout.secrets / "secret").write_text("s3cr3t")
     path = layout.content(harness.one) / "startup.sh"
     path.write_text(
