@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from aerodrome.supervision import opening
 from support import traces
 from support.asking import fresh, update
 from support.site import Demo, wait_for
@@ -160,7 +161,8 @@ def test_a_task_is_the_role_and_no_process_holds_a_key(place: Place) -> None:
     assert (STATIC & {*found["names"]}, found["keys"]) == (set(), [])
     started = dict[str, bytes]()
     for file in (site.layout.run / "launch").glob(f"{id_}.*.env"):
-        started[file.name.partition(".")[2].rpartition("-")[0]] = file.read_bytes()
+        variables = opening.opened(site.layout, file.stem, file.read_bytes())
+        started[file.name.partition(".")[2].rpartition("-")[0]] = variables.encode()
     assert {"scheduler-1", "webserver-1", "worker-1", "triggerer-1"} <= started.keys()
     user = traces.system_user(site, id_)
     for pid in traces.processes(user and user.pw_uid, id_):
