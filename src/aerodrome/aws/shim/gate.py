@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from . import strict, tracking
+from . import actions, strict, tracking
 from .journal import Journal, NotDurable
 from .pinned import Ministack
 
@@ -174,8 +174,11 @@ class Request:
 
     @property
     def action(self) -> str:
-        """The operation of a POST: from its target header, or its form. Empty for REST services."""
+        """The operation of a POST: from its target header, its path or its form. Empty for REST services."""
         target = self.headers.get("x-amz-target", "")
+        operation = actions.operation_in_path(self.service, self.path)
+        if operation is not None:
+            return operation
         if target:
             return target.rpartition(".")[2]
         params: Mapping[str, Any] = self._stack.app._routing_params(
@@ -194,6 +197,8 @@ class Request:
             return False
         target = "x-amz-target" in self.headers
         form = self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        if actions.operation_in_path(self.service, self.path) is not None:
+            return target or form or "Action" in self.query
         if "Action" in self.query:  # only presigned proofs of identity come so
             return self.method != "GET" or target or self.query["Action"] != ["GetCallerIdentity"]
         posted = parse_qs(self.body.decode("utf-8", "replace"), keep_blank_values=True)

@@ -30,6 +30,12 @@ _SHAPES: tuple[tuple[str, str, Any], ...] = (
     ("app", "_credential_failure", ("service", "iam_action", "request_id", "denied", "headers")),
     ("core.router", "detect_service", ("method", "path", "headers", "query_params")),
     ("core.router", "extract_access_key_id", ("headers", "query_params")),
+    (
+        "core.iam_actions",
+        "extract_iam_action",
+        ("service", "method", "path", "headers", "body", "query_params"),
+    ),
+    ("core.iam_actions", "SERVICE_TO_IAM_NAMESPACE", dict),
     ("core.responses", "AccountScopedDict", type),
     ("core.responses", "AccountRegionScopedDict", type),
     ("core.responses", "request_scope", ("account_id", "region")),
@@ -106,6 +112,7 @@ class Ministack:
         self.responses: Any = modules["core.responses"]
         self.sigv4: Any = modules["core.sigv4"]
         self.evaluator: Any = modules["core.iam_evaluator"]
+        self.actions: Any = modules["core.iam_actions"]
         self.iam: Any = modules["services.iam"]
         self.sts: Any = modules["services.sts"]
         self.s3: Any = modules["services.s3"]

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from . import connections, jail, partitions, pinned, tracking
+from . import actions, connections, jail, partitions, pinned, tracking
 from .config import Config, Refusal, drop_privileges, load, read_key, refuse, take_environment
 from .control import Control
 from .disk import Disk
@@ -57,6 +57,7 @@ def _run(config: Config) -> None:
     del rows
     _switch_off(stack)
     partitions.serve_all(stack)
+    actions.name_all(stack)
     jail.close()
     journal = Journal(disk, services, s3, tracking.Owners(stack.scoped_types, s3.stores))
     gate = Gate(stack, journal)
