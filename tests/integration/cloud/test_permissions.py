@@ -223,6 +223,25 @@ def test_account_management_is_told_apart_by_its_paths(shared_cloud: RunningClou
         theirs.get_account_information()
 
 
+def test_a_batch_needs_the_permission_of_what_it_does(shared_cloud: RunningCloud) -> None:
+    """There is no permission of its name on AWS, so no policy has one."""
+    url = shared_cloud.client("sqs").create_queue(QueueName="batches")["QueueUrl"]
+    topic = shared_cloud.client("sns").create_topic(Name="batches")["TopicArn"]
+    one = {"Id": "1", "MessageBody": "x"}
+    may = shared_cloud.user(
+        "batcher", allow("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sns:Publish")
+    )
+    sqs = shared_cloud.client("sqs", *may)
+    assert sqs.send_message_batch(QueueUrl=url, Entries=[one])["Successful"]
+    (got,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    entries = [{"Id": "1", "ReceiptHandle": got["ReceiptHandle"]}]
+    assert sqs.delete_message_batch(QueueUrl=url, Entries=entries)["Successful"]
+    sns = shared_cloud.client("sns", *may)
+    assert sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=[{"Id": "1", "Message": "x"}])["Successful"]
+    with pytest.raises(ClientError, match=r"sqs:ChangeMessageVisibility\b"):
+        sqs.change_message_visibility_batch(QueueUrl=url, Entries=[{**entries[0], "VisibilityTimeout": 1}])
+
+
 def test_a_denial_names_the_action(shared_cloud: RunningCloud, nobody: tuple[str, str]) -> None:
     """What a task's log shows."""
     denied = {

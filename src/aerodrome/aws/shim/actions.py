@@ -18,6 +18,13 @@ _REST = frozenset({"account", "appconfig", "appconfigdata", "backup", "resource-
 _SES_V2 = "/v2/"
 _RPC = re.compile(r"/operation/([^/?]+)")  # of smithy's RPC protocol, as ministack's CloudWatch reads it
 _SPEAKS_RPC = "monitoring"
+# Operations whose permission has another name (the Service Authorization Reference of SQS and SNS).
+_PERMISSIONS = {
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sns:PublishBatch": "sns:Publish",
+}
 _NAMELESS = "UnnamedOperation"  # which nothing but a wildcard allows
 
 
@@ -44,7 +51,7 @@ def name_all(stack: Ministack) -> None:
         elif (operation := operation_in_path(service, path)) is not None:
             return f"{namespace}:{operation}"
         found = extract(service, method, path, headers, body, query_params)
-        return str(found) if found else f"{namespace}:{_NAMELESS}"
+        return _PERMISSIONS.get(found, str(found)) if found else f"{namespace}:{_NAMELESS}"
 
     app._routing_params = routing_params
     actions.extract_iam_action = extract_iam_action
