@@ -120,6 +120,22 @@ def allow(*actions: str) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
 
 
+@pytest.fixture(scope="module")
+def reader(shared_cloud: RunningCloud) -> tuple[str, str]:
+    shared_cloud.client("s3").create_bucket(Bucket="readable")
+    return shared_cloud.user("reader", allow("s3:GetObject", "s3:GetObjectAcl", "s3:PutObjectAcl"))
+
+
+@pytest.fixture(scope="module")
+def lister(shared_cloud: RunningCloud) -> tuple[str, str]:
+    return shared_cloud.user("lister", allow("route53:ListHostedZones"))
+
+
+@pytest.fixture(scope="module")
+def metrics(shared_cloud: RunningCloud) -> tuple[str, str]:
+    return shared_cloud.user("metrics", allow("cloudwatch:ListMetrics"))
+
+
 def send(
     cloud: RunningCloud, keys: tuple[str, str], service: str, method: str, path: str, body: bytes = b"", **headers: str
 ) -> tuple[int, str]:
@@ -143,22 +159,16 @@ def send(
     ],
 )
 def test_who_may_read_an_object_cannot_write_it(
-    shared_cloud: RunningCloud, query: str, body: bytes, headers: dict[str, str]
+    shared_cloud: RunningCloud, reader: tuple[str, str], query: str, body: bytes, headers: dict[str, str]
 ) -> None:
     """S3 goes by method and path, whatever else names an operation."""
     s3 = shared_cloud.client("s3")
-    if not _reader:
-        s3.create_bucket(Bucket="readable")
-        _reader.append(shared_cloud.user("reader", allow("s3:GetObject", "s3:GetObjectAcl", "s3:PutObjectAcl")))
     s3.put_object(Bucket="readable", Key="k", Body=b"ours")
     for method in ("PUT", "DELETE"):
-        status, _ = send(shared_cloud, _reader[0], "s3", method, f"/readable/k{query}", body, **headers)
+        status, _ = send(shared_cloud, reader, "s3", method, f"/readable/k{query}", body, **headers)
         assert status in (400, 403), method
     assert s3.get_object(Bucket="readable", Key="k")["Body"].read() == b"ours"
-    assert send(shared_cloud, _reader[0], "s3", "GET", "/readable/k") == (200, "ours")
-
-
-_reader: list[tuple[str, str]] = []
+    assert send(shared_cloud, reader, "s3", "GET", "/readable/k") == (200, "ours")
 
 
 def test_a_form_is_what_an_object_may_hold(shared_cloud: RunningCloud) -> None:
@@ -175,18 +185,17 @@ def test_a_form_is_what_an_object_may_hold(shared_cloud: RunningCloud) -> None:
     ("headers", "body"),
     [({}, b""), ({"X_Amz_Target": "X.ListHostedZones"}, b""), ({"Content_Type": FORM}, b"Action=ListHostedZones")],
 )
-def test_who_may_list_zones_cannot_delete_one(shared_cloud: RunningCloud, headers: dict[str, str], body: bytes) -> None:
+def test_who_may_list_zones_cannot_delete_one(
+    shared_cloud: RunningCloud, lister: tuple[str, str], headers: dict[str, str], body: bytes
+) -> None:
     route53 = shared_cloud.client("route53")
     zone = route53.create_hosted_zone(Name="x.example", CallerReference=f"{headers}")["HostedZone"]["Id"]
-    if not _lister:
-        _lister.append(shared_cloud.user("lister", allow("route53:ListHostedZones")))
     path = f"/2013-04-01/hostedzone/{zone.rpartition('/')[2]}"
-    assert send(shared_cloud, _lister[0], "route53", "DELETE", path, body, **headers)[0] in (400, 403)
+    assert send(shared_cloud, lister, "route53", "DELETE", path, body, **headers)[0] in (400, 403)
     assert route53.get_hosted_zone(Id=zone)["HostedZone"]["Id"] == zone
-    assert send(shared_cloud, _lister[0], "route53", "GET", "/2013-04-01/hostedzone")[0] == 200
+    assert send(shared_cloud, lister, "route53", "GET", "/2013-04-01/hostedzone")[0] == 200
 
 
-_lister: list[tuple[str, str]] = []
 RPC = "/service/GraniteServiceVersion20100801/operation/"
 
 
@@ -202,17 +211,12 @@ RPC = "/service/GraniteServiceVersion20100801/operation/"
     ],
 )
 def test_who_may_list_metrics_cannot_delete_alarms(
-    shared_cloud: RunningCloud, path: str, body: bytes, headers: dict[str, str]
+    shared_cloud: RunningCloud, metrics: tuple[str, str], path: str, body: bytes, headers: dict[str, str]
 ) -> None:
     """CloudWatch speaks three protocols, each of which names the operation elsewhere."""
-    if not _metrics:
-        _metrics.append(shared_cloud.user("metrics", allow("cloudwatch:ListMetrics")))
-    assert send(shared_cloud, _metrics[0], "monitoring", "POST", path, body, **headers)[0] in (400, 403)
+    assert send(shared_cloud, metrics, "monitoring", "POST", path, body, **headers)[0] in (400, 403)
     listed = {"Content_Type": "application/json"}
-    assert send(shared_cloud, _metrics[0], "monitoring", "POST", f"{RPC}ListMetrics", b"{}", **listed)[0] == 200
-
-
-_metrics: list[tuple[str, str]] = []
+    assert send(shared_cloud, metrics, "monitoring", "POST", f"{RPC}ListMetrics", b"{}", **listed)[0] == 200
 
 
 def test_account_management_is_told_apart_by_its_paths(shared_cloud: RunningCloud) -> None:
