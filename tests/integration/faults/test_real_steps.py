@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from aerodrome.backends import directories, kept_logs, users
 from aerodrome.backends.kept_logs import KeptLogs
 from aerodrome.backends.local import LocalBackend
 from aerodrome.backends.places import Ports
-from aerodrome.domain.component import Component, ComponentKind
+from aerodrome.domain.component import OPTIONS_KEY, Component, ComponentKind
 from aerodrome.domain.environment import Environment, Status
 from aerodrome.domain.plan import Plan, broker_prefix, name_component
 from aerodrome.domain.secrets import EnvironmentSecrets
@@ -146,7 +147,8 @@ class Real:
     def plan(self, environment: Environment, secrets: EnvironmentSecrets) -> Plan:
         web = Component("", "webserver-1", ComponentKind.WEB_SERVER, RUNTIME, ("serves", "{port[web]}"), ports=("web",))
         worker = Component("", "worker-1", ComponentKind.WORKER, RUNTIME, ("serves",))
-        components = name_component(web), name_component(worker)
+        key = {OPTIONS_KEY: urlsafe_b64encode(bytes(32)).decode()}
+        components = name_component(replace(web, secrets=key)), name_component(replace(worker, secrets=key))
         return Plan(RUNTIME, components, replace(worker, name="tool"), 10)
 
     def control_plane(self, store: EnvironmentStore) -> Reconciler:
