@@ -41,7 +41,7 @@ check: $(VENV)/.dev ## lint, types, import contracts, known advisories, docs tes
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tests/support/advisories.py requirements/dev.txt requirements/cloud.txt
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not exhaustive" tests/unit tests/contract
+	@$(BIN)/pytest -q -n 3 --dist worksteal -m "not exhaustive" tests/unit tests/contract
 
 test: check ## everything: check, then the tests with real servers, then with real Airflow
 	@tests/system-packages
