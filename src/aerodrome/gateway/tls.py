@@ -92,15 +92,14 @@ class Contexts:
 
     async def _ensure(self, key: str, names: list[str], addresses: list[str]) -> ssl.SSLContext:
         try:
-            chain, private = await asyncio.to_thread(self._certificate, names, addresses)
-            return self._load(key, chain, private)
+            return self._load(key, *await asyncio.to_thread(self._certificate, names, addresses))
         except OSError as error:  # ssl.SSLError is one
             raise Temporary(
                 f"The certificate for {', '.join(names + addresses)} can't be loaded: {error}. "
                 "Check the pki directory below AERODROME_HOME."
             ) from error
 
-    def _load(self, key: str, chain: Path, private: Path) -> ssl.SSLContext:
+    def _load(self, key: str, chain: Path, private: Path, password: bytes) -> ssl.SSLContext:
         # On the loop's thread, so that no handshake falls between the new certificate and its key.
         status = chain.stat()
         stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -108,6 +107,6 @@ class Contexts:
         if held is None or held.stamp != stamp:
             context = held.context if held else server_context()
             context.sni_callback = self._choose
-            context.load_cert_chain(chain, private)
+            context.load_cert_chain(chain, private, password)
             held = self._held[key] = _Held(context, stamp)
         return held.context

@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
+from aerodrome import sealed_files
 from aerodrome.aws.cloud import CloudSocket
 from aerodrome.domain.iam import ADMINISTRATOR, LONG_TERM
 from aerodrome.errors import Permanent
-from aerodrome.files import write_file
 from aerodrome.layout import Layout
 from aerodrome.machineroom.installation import Installation, load, save
 from aerodrome.machineroom.lock import only_us
@@ -48,7 +48,7 @@ async def exchange_key(layout: Layout, notice: Callable[[str], None]) -> Install
         begun = _begun(layout)
         if begun is None:
             begun = _Exchange(load(layout).admin_access_key, new_id(LONG_TERM), new_secret())
-            write_file(layout.administrator_exchange, json.dumps(asdict(begun)), 0o600)
+            sealed_files.write(layout, sealed_files.ADMINISTRATOR, json.dumps(asdict(begun)).encode())
         return await _finish(layout, begun)
 
 
@@ -60,13 +60,13 @@ async def finish_exchange(layout: Layout) -> None:
 
 
 def _begun(layout: Layout) -> _Exchange | None:
+    file = sealed_files.path(layout, sealed_files.ADMINISTRATOR)
     try:
-        return _Exchange(**json.loads(layout.administrator_exchange.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
+        text = sealed_files.read(layout, sealed_files.ADMINISTRATOR)
+        return None if text is None else _Exchange(**json.loads(text))
+    except (ValueError, TypeError, Permanent) as error:
         raise Permanent(
-            f"{layout.administrator_exchange} is damaged ({error}). Remove it: the key in {layout.installation_file} "
+            f"{file} is damaged ({error}). Remove it: the key in {layout.installation_file} "
             "goes on working; then run `aerodrome iam rotate-administrator`."
         ) from error
 
@@ -81,5 +81,5 @@ async def _finish(layout: Layout, exchange: _Exchange) -> Installation:
         save(layout, installation)
         await cloud.forget_key(ADMINISTRATOR, exchange.old, installation.account)
         await table.keys.forget(exchange.old)
-    layout.administrator_exchange.unlink(missing_ok=True)
+    sealed_files.path(layout, sealed_files.ADMINISTRATOR).unlink(missing_ok=True)
     return installation

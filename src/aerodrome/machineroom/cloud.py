@@ -41,7 +41,8 @@ def prepare(
     )
     # It reads its 0600 configuration as we are, then becomes its own user: Supervisor doesn't switch.
     log_path = layout.log / f"{NAME}.log"
-    program = Program(name=NAME, argv=cloud.argv, log_path=log_path, environment=LEAN, stop_wait=20, priority=120)
+    variables = {**LEAN, **cloud.variables}
+    program = Program(name=NAME, argv=cloud.argv, log_path=log_path, environment=variables, stop_wait=20, priority=120)
     return program, cloud.health_url
 
 

@@ -21,6 +21,7 @@ from aerodrome.machineroom.installation import Installation, load
 from aerodrome.machineroom.installation import rewrap as rewrap_installation
 from aerodrome.machineroom.lock import only_us
 from aerodrome.machineroom.progress import Progress, timed
+from aerodrome.sealed_files import rewrap as rewrap_files
 from aerodrome.store.data_keys import KeyRing, KeyService
 from aerodrome.store.database import DATABASE, Pool, migrate, open_pool, transaction
 from aerodrome.store.rekeying import rekey, rekey_old, rewrap
@@ -89,6 +90,7 @@ async def _finish(layout: Layout, pool: Pool, progress: Progress) -> None:
         await rekey_old(pool, KeyRing(vault))
         left = await rewrap(pool, vault, told)
         rewrap_installation(layout)
+        rewrap_files(layout)
         with variables_rewrapped(layout):
             replace(layout)
     for line in left:

@@ -1,4 +1,7 @@
-"""The local certificate authority: made once, its key never leaves the home."""
+"""The local certificate authority: made once, its key never leaves the home.
+
+Private keys lie encrypted (PKCS#8), with a password that is sealed under the master key.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
+from aerodrome import sealed_files
 from aerodrome.errors import Permanent
 from aerodrome.files import ensure_directory, write_file
 from aerodrome.layout import Layout
 
+ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 LIFETIME = timedelta(days=3650)
 RENEW_BEFORE = timedelta(days=400)  # longer than any certificate that it issues lives
 BACKDATED = timedelta(hours=1)  # clients whose clock is a little slow
@@ -31,6 +37,24 @@ def key_file(layout: Layout) -> Path:
     return layout.pki / "ca.key"
 
 
+def password(layout: Layout) -> bytes:
+    """What private keys in the home are encrypted with.
+
+    Raises:
+        Permanent: it is damaged, or the master key is gone.
+    """
+    return sealed_files.keep(layout, sealed_files.PKI).hex().encode()
+
+
+def current_certificate(layout: Layout) -> x509.Certificate | None:
+    """The authority's, without a look at its key; None: `ensure_authority` has to make one."""
+    found = _load_certificate(layout)
+    if found is None or _is_old(found) or not key_file(layout).exists():
+        return None
+    _write_bundle(layout, found)
+    return found
+
+
 def ensure_authority(layout: Layout) -> Authority:
     """Load the authority, making what is missing, and write the bundle handed to clients. Blocking; idempotent.
 
@@ -40,9 +64,8 @@ def ensure_authority(layout: Layout) -> Authority:
     ensure_directory(layout.pki, 0o711)
     key = _ensure_key(layout)
     certificate = _load_certificate(layout)
-    now = datetime.now(UTC)
-    if certificate is None or certificate.not_valid_after_utc - RENEW_BEFORE < now:
-        certificate = _self_signed(key, now)
+    if certificate is None or _is_old(certificate):
+        certificate = _self_signed(key, datetime.now(UTC))
         write_file(layout.ca_certificate, _pem(certificate), 0o644)
     elif certificate.public_key() != key.public_key():
         raise Permanent(
@@ -54,10 +77,17 @@ def ensure_authority(layout: Layout) -> Authority:
 
 
 def _ensure_key(layout: Layout) -> ec.EllipticCurvePrivateKey:
-    path = key_file(layout)
+    path, lost = key_file(layout), not sealed_files.path(layout, sealed_files.PKI).exists()
+    if lost and path.exists() and ENCRYPTED in path.read_bytes():
+        raise Permanent(
+            f"{sealed_files.path(layout, sealed_files.PKI)} is gone, and {path} can't be read without it. Restore it "
+            f"from a backup, or remove {path} and {layout.ca_certificate}: new ones are made at the next "
+            "`aerodrome up`, and clients must trust them anew."
+        )
+    secret = password(layout)
     if path.exists():
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), None)
+            key, was_plain = read_key(path.read_bytes(), secret)
         except ValueError as error:
             raise Permanent(
                 f"{path} is damaged. Restore it from a backup, or remove it and {layout.ca_certificate}: new ones are "
@@ -65,11 +95,13 @@ def _ensure_key(layout: Layout) -> ec.EllipticCurvePrivateKey:
             ) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Permanent(f"{path} doesn't hold an elliptic-curve key; restore it from a backup.")
+        if was_plain:
+            write_file(path, private_pem(key, secret), 0o600)
         return key
     if layout.ca_certificate.exists():
         raise Permanent(f"{layout.ca_certificate} is there, its key {path} is gone: restore it, or remove both.")
     key = ec.generate_private_key(ec.SECP256R1())
-    write_file(path, private_pem(key), 0o600)
+    write_file(path, private_pem(key, secret), 0o600)
     return key
 
 
@@ -120,10 +152,25 @@ def key_usage(*, certificate_sign: bool) -> x509.KeyUsage:
     )
 
 
-def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def private_pem(key: PrivateKeyTypes, secret: bytes) -> bytes:
+    encryption = serialization.BestAvailableEncryption(secret)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def read_key(pem: bytes, secret: bytes) -> tuple[PrivateKeyTypes, bool]:
+    """The first private key in the text, and whether it lies there in plain text, as earlier releases wrote it.
+
+    Raises:
+        ValueError: there is none, or another password encrypts it.
+    """
+    try:
+        return serialization.load_pem_private_key(pem, secret), False
+    except TypeError:  # a password was given, but it isn't encrypted
+        return serialization.load_pem_private_key(pem, None), True
+
+
+def _is_old(certificate: x509.Certificate) -> bool:
+    return certificate.not_valid_after_utc - RENEW_BEFORE < datetime.now(UTC)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,14 @@ from cryptography.hazmat.primitives import serialization
 from aerodrome.errors import Permanent
 from aerodrome.files import ensure_directory, write_file
 from aerodrome.layout import Layout
-from aerodrome.pki.leaf import issue
+from aerodrome.pki.authority import ENCRYPTED, password, private_pem, read_key
+from aerodrome.pki.leaf import Served, issue
 
 log = logging.getLogger(__name__)
 
 _Stamp = tuple[int, ...]
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 def _now() -> datetime:
@@ -42,14 +46,16 @@ class Pair:
             for value in (status.st_ino, status.st_mtime_ns, status.st_size)
         )
 
-    def read(self, now: datetime) -> tuple[bytes, x509.Certificate]:
-        """Key and chain as one PEM text, and the server's certificate.
+    def read(self, now: datetime, secret: bytes = b"") -> tuple[bytes, x509.Certificate]:
+        """Key, in plain text, and chain as one PEM text, and the server's certificate.
+
+        `secret`: the password of a key that is ours and encrypted.
 
         Raises:
             Permanent: names the file and what is wrong with it.
         """
         try:
-            chain, secret = self.chain.read_bytes(), self.key.read_bytes()
+            chain, private = self.chain.read_bytes(), self.key.read_bytes()
         except OSError as error:
             raise Permanent(f"{error.filename} can't be read: {error.strerror}.") from error
         try:
@@ -57,7 +63,7 @@ class Pair:
         except ValueError as error:
             raise Permanent(f"{self.chain} holds no certificate in PEM form ({error}).") from error
         try:
-            key = serialization.load_pem_private_key(secret, None)
+            key = read_key(private, secret)[0] if secret else serialization.load_pem_private_key(private, None)
         except (ValueError, TypeError) as error:
             raise Permanent(f"{self.key} holds no private key in PEM form without a password ({error}).") from error
         leaf = certificates[0]
@@ -69,7 +75,7 @@ class Pair:
         if not names_in(leaf):
             raise Permanent(f"{self.chain} names no host: it needs subject alternative names.")
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, "")
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, secret)
         except ssl.SSLError as error:
             raise Permanent(f"{self.chain} and {self.key} can't be used for TLS: {error}.") from error
         plain = key.private_bytes(
@@ -109,8 +115,9 @@ class _Kept:
 class Certificates:
     """The gateway's `Certificate`: one of yours where it is for the host, else one of the local authority.
 
-    What is taken over is copied into the home (0600), so that a pair which is replaced file by file, or by a bad one,
-    leaves the one before in use, over a restart too. Blocking, for one thread at a time.
+    What is taken over is copied into the home (0600, its key encrypted as our own are), so that a pair which is
+    replaced file by file, or by a bad one, leaves the one before in use, over a restart too. Blocking, for one thread
+    at a time.
     """
 
     def __init__(
@@ -123,11 +130,11 @@ class Certificates:
         self._seen: dict[Pair, _Stamp] = {}
         self._kept: dict[Pair, _Kept] = {}
 
-    def __call__(self, names: Sequence[str], addresses: Sequence[str]) -> tuple[Path, Path]:
+    def __call__(self, names: Sequence[str], addresses: Sequence[str]) -> Served:
         wanted = [*names, *addresses]
         for kept in self.own():
             if covers(kept.names, wanted):
-                return kept.file, kept.file
+                return Served(kept.file, kept.file, password(self._layout))
         return issue(self._layout, names, addresses, self._now())
 
     def own(self) -> list[_Kept]:
@@ -181,16 +188,27 @@ class Certificates:
         file = self._file(pair)
         ensure_directory(self._layout.pki, 0o711)
         ensure_directory(file.parent, 0o700)
-        if not file.exists() or file.read_bytes() != text:
-            write_file(file, text, 0o600)
+        self._take_over(file, text)
         self._kept[pair] = _Kept(file, names_in(leaf))
         log.info("certificate %s for %s", pair.chain, ", ".join(sorted(names_in(leaf))))
+
+    def _take_over(self, file: Path, text: bytes) -> None:
+        """Write the pair with its key encrypted, unless it is there."""
+        secret = password(self._layout)
+        if file.exists() and file.read_bytes().startswith(ENCRYPTED):
+            with suppress(Permanent):
+                if Pair(file, file).read(self._now(), secret)[0] == text:
+                    return
+        key, _ = read_key(text, secret)
+        write_file(file, private_pem(key, secret) + text[text.index(_CERTIFICATE) :], 0o600)
 
     def _before(self, pair: Pair) -> _Kept | None:
         """What was taken over from these files earlier."""
         file = self._file(pair)
+        if not file.exists():
+            return None
         try:
-            _, leaf = Pair(file, file).read(self._now())
+            _, leaf = Pair(file, file).read(self._now(), password(self._layout))
         except Permanent:
             return None
         return _Kept(file, names_in(leaf))

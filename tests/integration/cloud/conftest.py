@@ -23,7 +23,7 @@ from botocore.config import Config
 
 from aerodrome.aws.cloud import CloudSocket
 from aerodrome.aws.install import Cloud, CloudSpec, ensure_cloud
-from aerodrome.layout import Layout
+from support.homes import home_with_key
 
 REPOSITORY = Path(__file__).parents[3]
 UV = Path(sys.executable).parent / "uv"
@@ -65,7 +65,7 @@ class RunningCloud:
     """One embedded cloud with its own state; `kill` is SIGKILL."""
 
     def __init__(self, home: Path, machine: Path, cache: Path) -> None:
-        self.layout = Layout(home)
+        self.layout = home_with_key(home)
         home.chmod(0o755)
         self.layout.machine.symlink_to(machine)
         self.layout.cache.symlink_to(cache)
@@ -95,7 +95,7 @@ class RunningCloud:
         return answer
 
     def start(self, seconds: float = 30) -> None:
-        self._process = subprocess.Popen(self.cloud.argv, env={}, cwd="/")
+        self._process = subprocess.Popen(self.cloud.argv, env=dict(self.cloud.variables), cwd="/")
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -112,7 +112,8 @@ class RunningCloud:
 
     def start_refused(self) -> str:
         """What it says when it won't start."""
-        done = subprocess.run(self.cloud.argv, env={}, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+        given = {"env": dict(self.cloud.variables), "cwd": "/", "timeout": 60}
+        done = subprocess.run(self.cloud.argv, capture_output=True, text=True, check=False, **given)
         assert done.returncode == 2, done.stderr
         return done.stderr
 

@@ -8,11 +8,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+
+from aerodrome.aws.install import KEY_VARIABLE
 
 from .conftest import ACCOUNT, TRUST, RunningCloud
 
@@ -208,12 +211,11 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def test_another_key_is_refused(filled: RunningCloud) -> None:
-    key = filled.layout.secrets / "cloud.key"
-    right, before = key.read_bytes(), snapshot(filled.layout.cloud)
-    key.write_bytes(os.urandom(32))
+    right, before = filled.cloud, snapshot(filled.layout.cloud)
+    filled.cloud = replace(right, variables={KEY_VARIABLE: os.urandom(32).hex()})
     assert "the key doesn't fit" in filled.start_refused()
     assert snapshot(filled.layout.cloud) == before
-    key.write_bytes(right)
+    filled.cloud = right
     filled.start()
     assert len(filled.client("s3").list_objects_v2(Bucket="kept")["Contents"]) == 31
 

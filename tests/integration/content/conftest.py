@@ -25,7 +25,7 @@ from aerodrome.aws.clients import AwsClients
 from aerodrome.aws.cloud import CloudSocket
 from aerodrome.aws.install import Cloud, CloudSpec, ensure_cloud
 from aerodrome.domain.principal import Credentials
-from aerodrome.layout import Layout
+from support.homes import home_with_key
 
 REPOSITORY = Path(__file__).parents[3]
 UV = Path(sys.executable).with_name("uv")
@@ -71,7 +71,7 @@ def _document(*statements: dict[str, Any]) -> str:
 def aws() -> Iterator[Aws]:
     home = Path(tempfile.mkdtemp(prefix="aero-", dir="/tmp"))
     home.chmod(0o755)
-    layout = Layout(home)
+    layout = home_with_key(home)
     cache = Path(subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip())
     cache.mkdir(parents=True, exist_ok=True)
     layout.cache.symlink_to(cache)
@@ -81,7 +81,7 @@ def aws() -> Iterator[Aws]:
     spec = CloudSpec(port, ACCOUNT, REGION, (os.getuid(),))
     lock = REPOSITORY / "requirements" / "cloud.txt"
     cloud = ensure_cloud(layout, spec, python=Path(sys.executable), uv=UV, lock=lock)
-    process = subprocess.Popen(cloud.argv, env={}, cwd="/")
+    process = subprocess.Popen(cloud.argv, env=dict(cloud.variables), cwd="/")
     try:
         _wait(process, cloud)
         found = Aws(f"http://127.0.0.1:{port}", CloudSocket(cloud.socket))

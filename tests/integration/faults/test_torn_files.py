@@ -40,6 +40,7 @@ SERVE = '#!/bin/sh\ntrap "exit 0" TERM\nwhile :; do sleep 0.2 & wait $!; done\n'
 REFUSED = {
     "secrets/master.key": "Restore it from a backup",
     "secrets/cloud.key": "restore it from a backup",
+    "secrets/pki.password": "restore it from a backup",
     "pki/ca.key": "Restore it from a backup, or remove it and",
 }
 # What is written again from what is known elsewhere.

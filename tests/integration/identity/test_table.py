@@ -169,7 +169,7 @@ def test_the_administrators_key_is_exchanged_whatever_kills_it(office: Office, s
     assert office.read("get-user", "admin")["AccessKeys"] == [after["AccessKeyId"]]
     listed = office.as_key("iam").list_access_keys(UserName="admin")["AccessKeyMetadata"]
     assert [key["AccessKeyId"] for key in listed] == [after["AccessKeyId"]]
-    assert not office.layout.administrator_exchange.exists()
+    assert not (office.layout.secrets / "administrator.json").exists()
     assert json.loads(office.layout.installation_copy.read_text())["admin_access_key"] == after["AccessKeyId"]
 
 

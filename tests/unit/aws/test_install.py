@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from aerodrome.aws.install import CloudSpec, ensure_cloud
 from aerodrome.aws.shim import config
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
+from support.homes import home_with_key
 
 SPEC = CloudSpec(4613, "100000000001", "us-east-1", (1000, 0))
 PYTHON = Path("/usr/bin/env")
@@ -19,7 +21,7 @@ PYTHON = Path("/usr/bin/env")
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "home")
+    return home_with_key(tmp_path / "home")
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def ensure(layout: Layout, lock: Path, uv: Path = Path("/bin/false")) -> install
 
 
 @pytest.mark.usefixtures("built")
-def test_the_configuration_is_what_the_shim_reads(layout: Layout, lock: Path) -> None:
+def test_the_configuration_and_key_are_what_the_shim_reads(
+    layout: Layout, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cloud = ensure(layout, lock)
     path = Path(cloud.argv[-1])
     assert path.stat().st_mode & 0o777 == 0o600
@@ -56,16 +60,22 @@ def test_the_configuration_is_what_the_shim_reads(layout: Layout, lock: Path) ->
     )
     assert read.socket == cloud.socket == layout.cloud_socket
     assert read.state_dir == layout.cloud
-    assert len(config.read_key(read.key_file)) == 32
+    assert install.KEY_VARIABLE == config.KEY_VARIABLE
+    monkeypatch.setattr(os, "environ", dict(cloud.variables))
+    assert len(config.take_key()) == 32
+    assert os.environ == {}
     assert cloud.health_url == "http://127.0.0.1:4613/healthz"
 
 
 @pytest.mark.usefixtures("built")
 def test_the_key_is_made_once(layout: Layout, lock: Path) -> None:
     ensure(layout, lock)
-    key = (layout.secrets / "cloud.key").read_bytes()
-    ensure(layout, lock)
-    assert (layout.secrets / "cloud.key").read_bytes() == key
+    key = ensure(layout, lock).variables
+    assert ensure(layout, lock).variables == key
+    (plain,) = map(bytes.fromhex, key.values())
+    for file in (each for each in layout.home.rglob("*") if each.is_file()):
+        assert plain not in file.read_bytes()
+        assert plain.hex().encode() not in file.read_bytes()
     assert layout.cloud.stat().st_mode & 0o777 == 0o700
 
 
@@ -125,13 +135,20 @@ def test_the_shim_refuses_a_wrong_configuration(
         config.load(path)
 
 
-def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    key.write_bytes(bytes(32))
-    key.chmod(0o640)
-    with pytest.raises(config.Refusal, match="can be read by others"):
-        config.read_key(key)
-    key.chmod(0o600)
-    key.write_bytes(bytes(31))
-    with pytest.raises(config.Refusal, match="31 bytes"):
-        config.read_key(key)
+@pytest.mark.parametrize("given", [{}, {config.KEY_VARIABLE: "00" * 31}, {config.KEY_VARIABLE: "no key"}])
+def test_the_shim_starts_with_no_key_that_is_none(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", given)
+    with pytest.raises(config.Refusal, match="start the embedded cloud with `aerodrome up`"):
+        config.take_key()
+
+
+@pytest.mark.usefixtures("built")
+def test_a_key_in_plain_text_of_an_earlier_release_is_sealed(layout: Layout, lock: Path) -> None:
+    file = layout.secrets / "cloud.key"
+    file.write_bytes(b"p" * 32)
+    assert ensure(layout, lock).variables == {install.KEY_VARIABLE: (b"p" * 32).hex()}
+    assert b"pppp" not in file.read_bytes()
+    assert ensure(layout, lock).variables == {install.KEY_VARIABLE: (b"p" * 32).hex()}
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(Permanent, match=r"cloud\.key is damaged.* restore it from a backup"):
+        ensure(layout, lock)

@@ -20,11 +20,13 @@ from aerodrome.machineroom import status
 from aerodrome.machineroom.installation import Installation
 from aerodrome.machineroom.status import EnvironmentStatus
 from aerodrome.pki import trust
+from support.homes import home_with_key
+from support.pairs import write_plain
 
 
 @pytest.fixture
 def layout(installation: Installation) -> Layout:
-    layout = Layout(Path(os.environ["AERODROME_HOME"]))
+    layout = home_with_key(Path(os.environ["AERODROME_HOME"]))
     pki.ensure_authority(layout)
     return layout
 
@@ -118,7 +120,7 @@ def test_it_shows_what_every_host_answers_with(
     monkeypatch: pytest.MonkeyPatch,
     told: str,
 ) -> None:
-    chain, _ = pki.issue(layout, [], ["127.0.0.1"])
+    chain = write_plain(pki.issue(layout, [], ["127.0.0.1"]), layout.home / "plain.pem")
     host = f"127.0.0.1:{serve_app(Starlette(), certificate=chain)}"
 
     async def environments(_: Installation) -> tuple[EnvironmentStatus, ...]:

@@ -20,6 +20,8 @@ from aerodrome.cli.connection import Connection, connect
 from aerodrome.cli.webserver import _way, run_command
 from aerodrome.errors import Temporary
 from aerodrome.machineroom.installation import Installation
+from support.homes import home_with_key
+from support.pairs import write_plain
 
 NAME = "0123456789ab.us-east-1.airflow.localhost"
 
@@ -54,10 +56,9 @@ def connection_to(
             seen.append((request.headers["host"], request.headers["authorization"], body))
             return JSONResponse({"stdout": base64.b64encode(b"3.3.1\n").decode(), "stderr": ""})
 
-        layout = connect().layout
-        layout.pki.mkdir()
+        layout = home_with_key(connect().layout.home)
         names, addresses = ([certified], []) if mode == "name" else ([], [certified])
-        certificate, _ = pki.issue(layout, names, addresses)
+        certificate = write_plain(pki.issue(layout, names, addresses), layout.home / "plain.pem")
         port = serve_app(Starlette(routes=[Route("/aws_mwaa/cli", cli, methods=["POST"])]), 0, certificate)
         host = f"{NAME if mode == 'name' else '127.0.0.1'}:{port}"
 
@@ -115,8 +116,7 @@ def test_who_is_not_let_in_to_a_private_one_hears_of_security_groups(installatio
         def create_cli_token(self, Name: str) -> dict[str, str]:  # noqa: N803 - boto3's name
             return {"CliToken": "secret", "WebServerHostname": host}
 
-    connection.layout.pki.mkdir()
-    pki.ensure_authority(connection.layout)
+    pki.ensure_authority(home_with_key(connection.layout.home))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Connection, "client", lambda *_: Mwaa())
         with pytest.raises(Temporary, match=r"127\.84\.0\.1:1/ .*security groups must let this machine in"):

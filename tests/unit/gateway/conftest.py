@@ -30,6 +30,7 @@ from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import Backstage, CliGrant, Limits, Principal, Redeemed, Route, Session
 from aerodrome.layout import Layout
 from aerodrome.pki import issue
+from support.homes import home_with_key
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -336,7 +337,7 @@ class Setup:
 @pytest.fixture(scope="session")
 def layout() -> Iterator[Layout]:
     folder = Path(tempfile.mkdtemp(prefix="aero-", dir="/tmp"))
-    yield Layout(folder)
+    yield home_with_key(folder)
     shutil.rmtree(folder)
 
 

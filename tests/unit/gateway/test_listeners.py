@@ -19,7 +19,7 @@ from aerodrome.errors import Temporary
 from aerodrome.gateway.gateway import Gateway
 from aerodrome.gateway.ports import Backstage, Limits
 from aerodrome.layout import Layout
-from aerodrome.pki import issue
+from aerodrome.pki import Served, issue
 
 
 def free_port() -> int:
@@ -122,7 +122,7 @@ async def test_sync_repairs_routes_without_a_restart(setup: Any, route: Any) -> 
 async def test_a_renewed_certificate_is_served_without_a_restart(setup: Any, make: Any, layout: Layout) -> None:
     issued: list[Path] = []
 
-    def certificate(names: Any, addresses: Any) -> tuple[Path, Path]:
+    def certificate(names: Any, addresses: Any) -> Served:
         paths = issue(layout, names, addresses)
         issued.append(paths[0])
         return paths
@@ -165,7 +165,7 @@ async def test_a_taken_port_is_temporary_and_says_what_to_do(setup: Any, make: A
 async def test_a_certificate_that_cant_be_read_is_temporary(setup: Any, make: Any, tmp_path: Path) -> None:
     (tmp_path / "broken.pem").write_text("nonsense")
     for name in ("broken.pem", "missing.pem"):
-        gateway = make(free_port(), lambda *_, name=name: (tmp_path / name, tmp_path / name))
+        gateway = make(free_port(), lambda *_, name=name: (tmp_path / name, tmp_path / name, b""))
         with pytest.raises(Temporary, match="certificate for aaa"):
             await gateway.add(setup.routes["aaa"])
         assert gateway.routes == {}

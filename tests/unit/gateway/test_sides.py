@@ -22,6 +22,8 @@ from aerodrome.gateway.ports import Backstage, Limits, Opening, Route
 from aerodrome.gateway.tls import server_context
 from aerodrome.layout import Layout
 from aerodrome.pki import Certificates, issue
+from support.homes import home_with_key
+from support.pairs import write_plain
 
 from .test_listeners import free_port, listens
 
@@ -250,16 +252,16 @@ def handshake(server: ssl.SSLContext, with_: ssl.SSLContext) -> str:
 async def test_old_versions_and_weak_ciphers_are_refused(
     named: Gateway, layout: Layout, options: dict[str, Any]
 ) -> None:
-    chain, key = issue(layout, ["localhost"])
+    served = issue(layout, ["localhost"])
     ours = server_context()
-    ours.load_cert_chain(chain, key)
+    ours.load_cert_chain(*served)
     with pytest.raises(ssl.SSLError, match=r"(?i)unsupported.protocol|no.shared.cipher|version"):
         handshake(ours, client(**options))
     for side in Side:
         with pytest.raises((*CLOSED, ssl.SSLError)):
             await asyncio.open_connection(HERE, named.port(HERE, side), ssl=client(**options), server_hostname="a")
     lax = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    lax.load_cert_chain(chain, key)
+    lax.load_cert_chain(*served)
     lax.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -315,7 +317,7 @@ async def serial(port: int, name: str) -> int:
 async def test_certificates_are_renewed_while_it_runs(setup: Any, make: Any, tmp_path: Path) -> None:
     """What the control plane does every ten minutes for shared listeners, and with every pass for a route."""
     clock = [datetime.now(UTC)]
-    gateway = make(0, HERE, Certificates(Layout(tmp_path), None, None, lambda: clock[0]))
+    gateway = make(0, HERE, Certificates(home_with_key(tmp_path), None, None, lambda: clock[0]))
     await gateway.start()
     public = setup.routes["aaa"]
     await gateway.add(public, private(public))
@@ -344,18 +346,15 @@ async def test_your_own_certificate_is_served_and_exchanged_while_it_runs(
     setup: Any, make: Any, tmp_path: Path
 ) -> None:
     public = setup.routes["aaa"]
-    name, elsewhere, own = public.host.partition(":")[0], Layout(tmp_path / "elsewhere"), tmp_path / "own.pem"
-    elsewhere.home.mkdir()
+    name, elsewhere, own = public.host.partition(":")[0], home_with_key(tmp_path / "elsewhere"), tmp_path / "own.pem"
 
     def another() -> int:
         for path in elsewhere.pki.glob("issued/*"):
             path.unlink()
-        made, _ = issue(elsewhere, [f"*.{name.partition('.')[2]}"])
-        own.write_bytes(made.read_bytes())
+        write_plain(issue(elsewhere, [f"*.{name.partition('.')[2]}"]), own)
         return x509.load_pem_x509_certificate(own.read_bytes()).serial_number
 
-    first, layout = another(), Layout(tmp_path / "home")
-    layout.home.mkdir()
+    first, layout = another(), home_with_key(tmp_path / "home")
     gateway = make(0, HERE, Certificates(layout, own, None))
     await gateway.start()
     await gateway.add(public, private(public))

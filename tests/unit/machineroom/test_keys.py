@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from aerodrome import sealed_files
 from aerodrome.cli.keys import keys_app
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
@@ -44,6 +45,9 @@ INSTALLATION = Installation(
 )
 
 
+KEPT = {sealed_files.CLOUD: b"c" * 32, sealed_files.PKI: b"p" * 32, sealed_files.ADMINISTRATOR: b"a" * 60}
+
+
 class Killed(BaseException):
     """Nothing after it happens, as after SIGKILL; no `except` of ours catches it."""
 
@@ -56,6 +60,8 @@ def layout(postgres_url: str, tmp_path: Path) -> Layout:
     files = Files.of(layout)
     files.prepare()
     files.write_variables("server", "export SECRET=hunter2\n")
+    for name, secret in KEPT.items():
+        sealed_files.write(layout, name, secret)
 
     async def prepare() -> None:
         url = await create_database(postgres_url)
@@ -86,6 +92,9 @@ async def opens(layout: Layout, postgres_url: str) -> None:
         store = EnvironmentStore(pool, Vault(MasterKeyFiles(layout)))
         assert await store.secrets(ROW.id) == SECRETS
         assert await store.by_id(ROW.id) == ROW
+    for name, secret in KEPT.items():
+        assert secret not in (layout.secrets / name).read_bytes()
+        assert sealed_files.read(layout, name) == secret
     assert opened(layout, "server", Files.of(layout).variables("server").read_bytes()) == "export SECRET=hunter2\n"
 
 
@@ -95,6 +104,7 @@ STEPS = (
     ("rekey_old", "after"),
     ("rewrap", "after"),
     ("rewrap_installation", "after"),
+    ("rewrap_files", "after"),
     ("replace", "before"),
     ("replace", "after"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from aerodrome import pki
 from aerodrome.errors import Permanent
 from aerodrome.layout import Layout
+from support import pairs
+from support.homes import home_with_key
 
 HOST = "0123456789ab.us-east-1.example.com"
 WILD = "*.us-east-1.example.com"
@@ -23,16 +26,14 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    (tmp_path / "home").mkdir()
-    return Layout(tmp_path / "home")
+    return home_with_key(tmp_path / "home")
 
 
 class Issuer:
     """Somebody else's authority, which writes its pairs where it is told."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._layout = Layout(folder)
+        self._layout = home_with_key(folder)
         self._days = 0
 
     def write(self, chain: Path, key: Path, *names: str) -> x509.Certificate:
@@ -40,11 +41,9 @@ class Issuer:
         self._days += 1
         for old in self._layout.pki.glob("issued/*"):
             old.unlink()
-        made, _ = pki.issue(self._layout, names)
-        text = made.read_bytes()
-        begin = text.index(b"-----BEGIN CERTIFICATE")
-        key.write_bytes(text[:begin])
-        chain.write_bytes(text[begin:])
+        served = pki.issue(self._layout, names)
+        key.write_bytes(pairs.plain_key(served))
+        chain.write_bytes(pairs.chain(served))
         return leaf_of(chain)
 
 
@@ -58,8 +57,10 @@ def leaf_of(path: Path) -> x509.Certificate:
 
 
 def served(certificates: pki.Certificates, *names: str, addresses: tuple[str, ...] = ()) -> x509.Certificate:
-    chain, key = certificates(list(names), list(addresses))
+    chain, key, password = certificates(list(names), list(addresses))
     assert chain == key
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password)
+    assert b"-----BEGIN PRIVATE KEY-----" not in key.read_bytes()
     assert stat.S_IMODE(chain.stat().st_mode) == 0o600
     return leaf_of(chain)
 
@@ -142,8 +143,7 @@ def test_a_bad_pair_is_told_by_name_and_the_one_before_stays(
 ) -> None:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     good = issuer.write(chain, key, HOST)
-    fresh = Layout(tmp_path / "fresh")
-    fresh.home.mkdir()
+    fresh = home_with_key(tmp_path / "fresh")
     certificates = pki.Certificates(layout, chain, key)
     assert served(certificates, HOST) == good
     spoil(kind, chain, key, issuer)

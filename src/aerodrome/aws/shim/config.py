@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 KEY_BYTES = 32
+KEY_VARIABLE = "AERODROME_CLOUD_KEY"  # in hexadecimal
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
 
@@ -36,12 +37,11 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the process is told; it reads nothing from its environment."""
+    """Everything the process is told but its key."""
 
     host: str
     port: int
     state_dir: Path
-    key_file: Path
     socket: Path
     allowed_uids: tuple[int, ...]
     account: str
@@ -62,7 +62,6 @@ def load(path: Path) -> Config:
             host=str(raw["host"]),
             port=int(raw["port"]),
             state_dir=Path(raw["state_dir"]),
-            key_file=Path(raw["key_file"]),
             socket=Path(raw["socket"]),
             allowed_uids=tuple(int(uid) for uid in raw["allowed_uids"]),
             account=str(raw["account"]),
@@ -83,21 +82,18 @@ def load(path: Path) -> Config:
     return config
 
 
-def read_key(path: Path) -> bytes:
-    """The 32 bytes that everything at rest is encrypted under.
+def take_key() -> bytes:
+    """The 32 bytes that everything at rest is encrypted under; they lie sealed, and come with the start alone.
 
     Raises:
-        Refusal: missing, of the wrong size, or readable by others.
+        Refusal: it isn't there, or isn't one.
     """
     try:
-        mode = path.stat().st_mode & 0o777
-        key = path.read_bytes()
-    except OSError as error:
-        raise Refusal(f"can't read the key {path}: {error.strerror}; restore it from a backup") from error
-    if mode & 0o077:
-        raise Refusal(f"the key {path} can be read by others (mode {mode:o}); chmod 600 it")
+        key = bytes.fromhex(os.environ.pop(KEY_VARIABLE, ""))
+    except ValueError:
+        key = b""
     if len(key) != KEY_BYTES:
-        raise Refusal(f"the key {path} has {len(key)} bytes, not {KEY_BYTES}; restore it from a backup")
+        raise Refusal(f"{KEY_VARIABLE} doesn't hold a key; start the embedded cloud with `aerodrome up`")
     return key
 
 

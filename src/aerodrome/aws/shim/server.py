@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import actions, connections, jail, partitions, pinned, tracking
-from .config import Config, Refusal, drop_privileges, load, read_key, refuse, take_environment
+from .config import Config, Refusal, drop_privileges, load, refuse, take_environment, take_key
 from .control import Control
 from .disk import Disk
 from .gate import Gate
@@ -41,7 +41,7 @@ def main() -> None:
 
 def _run(config: Config) -> None:
     os.umask(0o077)
-    key = read_key(config.key_file)
+    key = take_key()
     drop_privileges(config.user)
     os.chdir("/")
     take_environment(config)
