@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,8 +32,14 @@ SCRIPT = "planted/startup.sh"
 
 @pytest.fixture
 def demo(site: Site) -> Iterator[Demo]:
+    with coming(site, versions.DEFAULT_VERSION) as demo:
+        yield demo
+
+
+@contextmanager
+def coming(site: Site, version: str) -> Iterator[Demo]:
     """An environment that isn't there yet, and is gone afterwards."""
-    yield Demo(site, NAME, versions.get(versions.DEFAULT_VERSION), "")
+    yield Demo(site, NAME, versions.get(version), "")
     with suppress(ClientError):
         site.client("mwaa").delete_environment(Name=NAME)
     site.client("s3").delete_object(Bucket=site.bucket, Key="dags/planted.py")
@@ -54,6 +60,7 @@ def create(demo: Demo, search: Search) -> None:
         },
         "StartupScriptS3Path": SCRIPT,
         "StartupScriptS3ObjectVersion": put_script(site, search.plant("export")),
+        "AirflowVersion": demo.version.version,
     }
     site.client("s3").put_object(Bucket=site.bucket, Key="dags/planted.py", Body=DAG.read_bytes())
     site.client("mwaa").create_environment(**creation(site, Name=NAME, **members))
@@ -152,7 +159,26 @@ def look_at_answers(demo: Demo, search: Search, run_id: str) -> None:
         search.text(f"answer: {name}", json.dumps(answer(), default=str))
 
 
-def test_planted_secrets_are_nowhere_to_be_read(demo: Demo, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_planted_secrets_are_nowhere_to_be_read(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    search = live(demo)
+    with capsys.disabled():
+        tell(search)
+    assert search.found == set()
+
+
+def tell(search: Search) -> None:
+    print(
+        f"\nplanted: {len(search.secrets)} secrets, looked at {search.looked_at >> 20} MB, found: {len(search.found)}"
+    )
+    for found in sorted(search.found, key=str):
+        print(f"  {found.what} in {found.where}")
+
+
+def live(demo: Demo, ordinary: int | None = None) -> Search:
+    """A full life, and a look at all that there is in its middle and at its end. `ordinary`: who the installation runs
+    as, if that is an ordinary user, whose every process is its environments' too.
+    """
+    site = demo.site
     search, since = Search(), time.time()
     create(demo, search)
     fill(demo, search)
@@ -162,17 +188,12 @@ def test_planted_secrets_are_nowhere_to_be_read(demo: Demo, site: Site, capsys: 
     last = run(demo, search, "next-export", "next-unread-option")
     user = traces.system_user(site, traces.id_of(site, NAME))
     look_at_answers(demo, search, last)
-    look(site, search, since, os.geteuid() if user is None else user.pw_uid)
+    look(site, search, since, user.pw_uid if user else ordinary or os.geteuid())
     site.client("mwaa").delete_environment(Name=NAME)
     wait_for("the end of the delete", lambda: is_gone(site, NAME))
     search.text("events", site.aerodrome("env", "events", NAME).stdout)
-    look(site, search, since, None if os.geteuid() == 0 else os.geteuid())
-    with capsys.disabled():
-        looked_at = search.looked_at >> 20
-        print(f"\nplanted: {len(search.secrets)} secrets, looked at {looked_at} MB, found: {len(search.found)}")
-        for found in sorted(search.found, key=str):
-            print(f"  {found.what} in {found.where}")
-    assert search.found == set()
+    look(site, search, since, ordinary or os.geteuid() or None)
+    return search
 
 
 def test_what_is_looked_for_is_found(tmp_path: Path) -> None:

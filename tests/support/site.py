@@ -28,6 +28,8 @@ class Site:
     demo_output: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)  # AERODROME_…, the same for every command
+    python: Path = field(default_factory=lambda: Path(sys.executable))
+    switch: Mapping[str, Any] = field(default_factory=dict)  # who it runs as: arguments of `subprocess`
 
     @property
     def layout(self) -> Layout:
@@ -48,14 +50,14 @@ class Site:
     def run(self, *argv: str | Path, timeout: float = PATIENCE, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(word) for word in argv], env=self.environment(), capture_output=True, text=True, timeout=timeout,
-            check=False, cwd="/", stdin=subprocess.DEVNULL,
+            check=False, cwd="/", stdin=subprocess.DEVNULL, **self.switch,
         )  # fmt: skip
         if check:
             assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
         return done
 
     def aerodrome(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "aerodrome.cli", *argv, **options)
+        return self.run(self.python, "-m", "aerodrome.cli", *argv, **options)
 
     def aws(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run(Path(sys.executable).parent / "aws", *argv, **options)
