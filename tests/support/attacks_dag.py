@@ -94,12 +94,14 @@ def attacks():
     def attack() -> None:
         context = get_current_context()
         conf = context["dag_run"].conf
-        sys.path.insert(0, HERE)
+        here = HERE if os.path.exists(HERE) else os.path.dirname(__file__)
+        sys.path.insert(0, here)
         from attacks import attempt
 
-        own = Path(HERE, "attacks_dag.py").read_text()
+        own = Path(here, "attacks_dag.py").read_text()
         os.environ["MARK"] = os.environ["AIRFLOW_ENV_ID"]
-        found = {"the path that MWAA has": "works" if "MWAA" in own else "another file", **attempt(conf["targets"])}
+        path = ("works" if "MWAA" in own else "another file") if here == HERE else "isn't there"
+        found = {"the path that MWAA has": path, **attempt(conf["targets"])}
         found["AIRFLOW_HOME"] = os.environ["AIRFLOW_HOME"]
         neighbour = conf["id"]
         services = {
