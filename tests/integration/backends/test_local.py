@@ -48,9 +48,10 @@ async def running(harness: LocalHarness, component: Component, environment: str 
 async def test_a_draining_component_gets_one_signal(harness: LocalHarness) -> None:
     component = harness.component("drains", "worker-1-abcd", WORKER)
     await running(harness, component)
-    async with asyncio.timeout(30):  # it may run and not have come to its first line yet
-        while "draining-ready" not in await harness.backend.logs(harness.one, component.name):
-            await asyncio.sleep(0.05)
+    for _ in range(600):  # it may run and not have come to its first line yet
+        if "draining-ready" in await harness.backend.logs(harness.one, component.name):
+            break
+        await asyncio.sleep(0.05)
     for _ in range(3):
         await harness.backend.remove(harness.one, component.name)
     await harness.until(harness.one, is_gone(component.name))
