@@ -68,7 +68,7 @@ def layout(postgres_url: str, tmp_path: Path) -> Layout:
         await migrate(url)
         async with open_pool(url, size=2, read_soon=False) as pool:
             async with pool.connection() as connection:
-                await connection.execute("TRUNCATE environments CASCADE")
+                await connection.execute("TRUNCATE environments, access_keys CASCADE")
             await EnvironmentStore(pool, Vault(MasterKeyFiles(layout))).insert(ROW, "127.83.1.1", SECRETS)
 
     asyncio.run(prepare())
