@@ -139,8 +139,8 @@ def test_a_kill_before_the_key_is_shown_leaves_one_that_can_be_deleted(office: O
 
 
 STEPS = (
-    "aerodrome.machineroom.administrator:write_file!",
-    "aerodrome.machineroom.administrator:write_file",
+    "aerodrome.sealed_files:write_file!",
+    "aerodrome.sealed_files:write_file",
     "aerodrome.aws.cloud:CloudSocket.ensure_admin",
     "aerodrome.store.access_keys:AccessKeyStore.ensure_administrator",
     "aerodrome.machineroom.installation:write_file",
