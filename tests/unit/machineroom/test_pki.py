@@ -105,7 +105,7 @@ def test_private_keys_lie_encrypted(layout: Layout) -> None:
     served = pki.issue(layout, [NAME])
     for path in (layout.pki / "ca.key", served.key):
         assert b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in path.read_bytes()
-        assert b"-----BEGIN PRIVATE KEY-----" not in path.read_bytes()
+        assert b"BEGIN PRIVATE" not in path.read_bytes()
     for file in (each for each in layout.home.rglob("*") if each.is_file()):
         assert served.password not in file.read_bytes()
         assert bytes.fromhex(served.password.decode()) not in file.read_bytes()
