@@ -8,7 +8,7 @@ from pathlib import Path
 from aerodrome.errors import Permanent
 from aerodrome.files import ensure_directory, write_file
 from aerodrome.layout import Layout
-from aerodrome.vault import MasterKeyFiles, Vault
+from aerodrome.vault import vault_of
 
 CLOUD = "cloud.key"  # 32 bytes: the embedded cloud's state is sealed under it
 PKI = "pki.password"  # what private keys of certificates are encrypted with, in their own format
@@ -53,12 +53,12 @@ def read(layout: Layout, name: str) -> bytes | None:
 def write(layout: Layout, name: str, secret: bytes) -> None:
     """Raises OSError: the disk is full."""
     ensure_directory(layout.secrets, 0o700)
-    write_file(path(layout, name), _SEALED + _vault(layout).seal(secret, _context(name)), 0o600)
+    write_file(path(layout, name), _SEALED + vault_of(layout).seal(secret, _context(name)), 0o600)
 
 
 def rewrap(layout: Layout) -> None:
     """What there is lies under the newest master key afterwards. What is damaged is left to who reads it."""
-    vault = _vault(layout)
+    vault = vault_of(layout)
     for name in _NAMES:
         file = path(layout, name)
         try:
@@ -86,17 +86,10 @@ def _read(layout: Layout, name: str) -> tuple[bytes, bool] | None:
     if not content.startswith(_SEALED):
         return content, False
     try:
-        return _vault(layout).open(content[len(_SEALED) :], _context(name)), True
+        return vault_of(layout).open(content[len(_SEALED) :], _context(name)), True
     except Permanent as error:
         raise Permanent(f"{file} is damaged, or of another installation; restore it from a backup.") from error
 
 
 def _context(name: str) -> str:
     return f"file:{name}"
-
-
-def _vault(layout: Layout) -> Vault:
-    try:
-        return Vault(MasterKeyFiles(layout))
-    except FileNotFoundError:
-        raise Permanent(f"{layout.master_key} is gone, and nothing can be read without it. Restore it.") from None

@@ -146,6 +146,20 @@ class Vault:
         return self._known[keys[0]]
 
 
+def vault_of(layout: Layout) -> Vault:
+    """That of an installation.
+
+    Raises:
+        Permanent: its master key is gone, or damaged.
+    """
+    try:
+        return Vault(MasterKeyFiles(layout))
+    except FileNotFoundError:
+        raise Permanent(
+            f"{layout.master_key} is gone, and this installation can't be read without it. Restore it from a backup."
+        ) from None
+
+
 def _other_key(context: str) -> Permanent:
     return Permanent(f"The secrets of {context} don't open with this master key.")
 

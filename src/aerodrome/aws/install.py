@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aerodrome import sealed_files
+from aerodrome.aws.shim.config import KEY_VARIABLE
 from aerodrome.errors import Permanent, Temporary
 from aerodrome.layout import Layout
 
 SHIM = Path(__file__).parent / "shim"
 _COMPLETE = "complete"
-KEY_VARIABLE = "AERODROME_CLOUD_KEY"
 _BUILD_SECONDS = 900
 _NO_NETWORK = ("Network connectivity is disabled", "error sending request", "Failed to fetch", "dns error", "offline")
 

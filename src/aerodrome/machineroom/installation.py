@@ -14,7 +14,7 @@ from typing import Any
 from aerodrome.errors import Permanent
 from aerodrome.files import write_file
 from aerodrome.layout import Layout
-from aerodrome.vault import MasterKeyFiles, Vault
+from aerodrome.vault import vault_of
 
 _SECRET = (
     *("postgres_password", "valkey_password", "admin_secret_key", "supervisor_password"),
@@ -136,7 +136,7 @@ def save(layout: Layout, installation: Installation) -> bool:
 
 def rewrap(layout: Layout) -> None:
     """What is sealed of it lies under the newest master key afterwards."""
-    vault = Vault(MasterKeyFiles(layout))
+    vault = vault_of(layout)
     for path in (layout.installation_file, layout.installation_copy):
         try:
             raw = json.loads(path.read_text())
@@ -179,7 +179,7 @@ def _read(layout: Layout, path: Path) -> Installation:
 
 
 def _opened(layout: Layout, path: Path, sealed: str) -> dict[str, Any]:
-    vault = _vault(layout)
+    vault = vault_of(layout)
     try:
         opened: dict[str, Any] = json.loads(vault.open(base64.b64decode(sealed), _CONTEXT))
     except Permanent as error:
@@ -187,19 +187,10 @@ def _opened(layout: Layout, path: Path, sealed: str) -> dict[str, Any]:
     return opened
 
 
-def _vault(layout: Layout) -> Vault:
-    try:
-        return Vault(MasterKeyFiles(layout))
-    except FileNotFoundError:
-        raise Permanent(
-            f"{layout.master_key} is gone, and this installation can't be read without it. Restore it from a backup."
-        ) from None
-
-
 def _sealed(layout: Layout, installation: Installation) -> str:
     members = asdict(installation)
     secrets = json.dumps({name: members.pop(name) for name in _SECRET})
-    sealed = _vault(layout).seal(secrets.encode(), _CONTEXT)
+    sealed = vault_of(layout).seal(secrets.encode(), _CONTEXT)
     return _text({**members, _SEALED: base64.b64encode(sealed).decode()})
 
 

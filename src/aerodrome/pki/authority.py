@@ -41,8 +41,16 @@ def password(layout: Layout) -> bytes:
     """What private keys in the home are encrypted with.
 
     Raises:
-        Permanent: it is damaged, or the master key is gone.
+        Permanent: it is damaged, or gone while there is what it encrypts: a new one would hide that; or the master key
+        is gone.
     """
+    file, authority = sealed_files.path(layout, sealed_files.PKI), key_file(layout)
+    if not file.exists() and authority.exists() and ENCRYPTED in authority.read_bytes():
+        raise Permanent(
+            f"{file} is gone, and {authority} can't be read without it. Restore it from a backup, or remove "
+            f"{authority} and {layout.ca_certificate}: new ones are made at the next `aerodrome up`, and clients must "
+            "trust them anew."
+        )
     return sealed_files.keep(layout, sealed_files.PKI).hex().encode()
 
 
@@ -77,14 +85,7 @@ def ensure_authority(layout: Layout) -> Authority:
 
 
 def _ensure_key(layout: Layout) -> ec.EllipticCurvePrivateKey:
-    path, lost = key_file(layout), not sealed_files.path(layout, sealed_files.PKI).exists()
-    if lost and path.exists() and ENCRYPTED in path.read_bytes():
-        raise Permanent(
-            f"{sealed_files.path(layout, sealed_files.PKI)} is gone, and {path} can't be read without it. Restore it "
-            f"from a backup, or remove {path} and {layout.ca_certificate}: new ones are made at the next "
-            "`aerodrome up`, and clients must trust them anew."
-        )
-    secret = password(layout)
+    path, secret = key_file(layout), password(layout)
     if path.exists():
         try:
             key, was_plain = read_key(path.read_bytes(), secret)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aerodrome.aws.install import KEY_VARIABLE
+from aerodrome.aws.shim.config import KEY_VARIABLE
 
 from .conftest import ACCOUNT, TRUST, RunningCloud
 

@@ -60,7 +60,6 @@ def test_the_configuration_and_key_are_what_the_shim_reads(
     )
     assert read.socket == cloud.socket == layout.cloud_socket
     assert read.state_dir == layout.cloud
-    assert install.KEY_VARIABLE == config.KEY_VARIABLE
     monkeypatch.setattr(os, "environ", dict(cloud.variables))
     assert len(config.take_key()) == 32
     assert os.environ == {}
@@ -146,9 +145,9 @@ def test_the_shim_starts_with_no_key_that_is_none(given: dict[str, str], monkeyp
 def test_a_key_in_plain_text_of_an_earlier_release_is_sealed(layout: Layout, lock: Path) -> None:
     file = layout.secrets / "cloud.key"
     file.write_bytes(b"p" * 32)
-    assert ensure(layout, lock).variables == {install.KEY_VARIABLE: (b"p" * 32).hex()}
+    assert ensure(layout, lock).variables == {config.KEY_VARIABLE: (b"p" * 32).hex()}
     assert b"pppp" not in file.read_bytes()
-    assert ensure(layout, lock).variables == {install.KEY_VARIABLE: (b"p" * 32).hex()}
+    assert ensure(layout, lock).variables == {config.KEY_VARIABLE: (b"p" * 32).hex()}
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(Permanent, match=r"cloud\.key is damaged.* restore it from a backup"):
         ensure(layout, lock)

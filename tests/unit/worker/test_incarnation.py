@@ -17,13 +17,13 @@ from aerodrome_airflow.incarnation import Incarnation, is_ours_and_alive
 
 # A worker in a namespace of its own, as far as another can tell; it has a child, and says who it is.
 _OTHER = """
-import subprocess, sys
+import os, sys
 from aerodrome_airflow import incarnation
 incarnation._machine = lambda: "a namespace of its own"
 print(incarnation.Incarnation.ours("worker-2-abc"), flush=True)
 if sys.argv[1:]:
-    subprocess.Popen(["cat"], close_fds=False)
-    print("has a child", flush=True)
+    if not os.fork():  # as Celery's pool: it has what its parent has open
+        print("has a child", flush=True)
 sys.stdin.read()
 """
 
