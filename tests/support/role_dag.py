@@ -112,20 +112,22 @@ def role_identity():
     def again_and_again() -> str:
         """Asks for credentials as a new process does, for so many seconds: how often that went well, and the failures.
 
-        `held`: whether the credentials that it had at first could be used all the time. Failures are (seconds since the
-        first of all, words).
+        XCom `has_credentials` says that it begins. `held`: whether the credentials that it had at first could be used
+        all the time. `answered`: whether the last of all was. Failures are in words.
         """
         first = botocore.session.Session().get_credentials() if conf().get("seconds") else None
-        begun, well, held, failures = time.monotonic(), 0, True, []
+        get_current_context()["ti"].xcom_push("has_credentials", bool(first))
+        begun, well, held, answered, failures = time.monotonic(), 0, True, False, []
         while time.monotonic() < begun + float(conf().get("seconds", 0)):
             try:
                 botocore.session.Session().get_credentials().get_frozen_credentials()
-                well += 1
+                well, answered = well + 1, True
             except CredentialRetrievalError as error:
-                failures.append((time.monotonic() - begun, str(error)))
+                answered = False
+                failures.append(str(error))
             held = held and bool(first.get_frozen_credentials().access_key)
             time.sleep(0.1)
-        return json.dumps({"well": well, "held": held, "failures": failures})
+        return json.dumps({"well": well, "held": held, "answered": answered, "failures": failures})
 
     who()
     again_and_again()
